@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Puts `pulumi` of the pinned version into $OUT: the one on PATH when it has that version, else built.
+set -euo pipefail
+if command -v pulumi >/dev/null && [ "$(pulumi version)" = "v$1" ]; then
+  ln -s "$(command -v pulumi)" "$OUT/pulumi"
+else
+  "$(dirname "$0")/pulumi/build.sh"
+fi
