@@ -1,0 +1,70 @@
+# What lab/up.sh and lab/down.sh share: where the lab lives, its addresses, and how its processes are known.
+# There is one lab on a machine, whatever the number of clones: its bridge and addresses exist once.
+
+lab=${LLMEVAL_LAB:-/var/lib/llmeval-lab}
+bridge=llmeval0
+gateway=10.89.77.1
+server_address=10.89.77.11
+agent_address() { echo "10.89.77.$((20 + $1))"; }
+
+say() { printf '  %s\n' "$*"; }
+fail() {
+  printf '  ✗ %s\n' "$*" >&2
+  exit 1
+}
+
+# wait_for SECONDS WHAT COMMAND...: polls until the command succeeds.
+wait_for() {
+  local seconds=$1 what=$2 deadline=$((SECONDS + $1))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || fail "waited $seconds s for $what"
+    sleep 0.2
+  done
+}
+
+# A process of the lab is known by its pid and its start time, so that a pid that the kernel has given to
+# another process since is never taken for it.
+remember() { # NAME PID
+  echo "$2 $(started_at "$2")" >"$lab/run/$1.pid"
+}
+started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+pid_of() { # NAME: prints the pid while that process lives
+  local pid started
+  read -r pid started 2>/dev/null <"$lab/run/$1.pid" || return 1
+  [ "$(started_at "$pid")" = "$started" ] && echo "$pid"
+}
+stop_process() { # NAME SIGNAL SECONDS
+  local pid deadline=$((SECONDS + $3))
+  if pid=$(pid_of "$1"); then
+    kill -s "$2" "$pid"
+    while pid_of "$1" >/dev/null; do
+      [ $SECONDS -lt $deadline ] || { kill -KILL "$pid" && break; }
+      sleep 0.1
+    done
+  fi
+  rm -f "$lab/run/$1.pid"
+}
+
+# Each host lives in a control group of its own, so that the kubelets of two hosts do not see each other's pods
+# and what they leave behind can be found.
+enter_cgroup() { # HOST
+  local controller group
+  for controller in /sys/fs/cgroup/*/; do
+    group=$controller/llmeval-lab/$1
+    mkdir -p "$group"
+    if [ "$(basename "$controller")" = cpuset ]; then
+      for file in cpuset.cpus cpuset.mems; do
+        cat "$controller/$file" >"$controller/llmeval-lab/$file"
+        cat "$controller/$file" >"$group/$file"
+      done
+    fi
+    echo $$ >"$group/cgroup.procs"
+  done
+}
+remove_cgroups() {
+  local group
+  for group in /sys/fs/cgroup/*/llmeval-lab; do
+    [ -d "$group" ] && find "$group" -depth -type d -exec rmdir {} +
+  done
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Builds one image of the lab as an OCI layout in $OUT:  build.sh KEY
+# KEY is the key under which stacks ask for the image, or the name of an image that the k3s stand-in pulls itself.
+# Every program comes from .tools, where the build steps leave it.
+set -euo pipefail
+key=$1
+cd "$(dirname "$0")/../.."
+tools=$PWD/.tools
+files=$OUT/files
+layers=()
+entrypoint='[]'
+environment='["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]'
+user=''
+stand_in=''
+
+program() { # SOURCE TARGET
+  install -D -m 755 "$1" "$files/$2"
+  entrypoint="[\"/$2\"]"
+}
+
+case $key in
+  prometheus)
+    reference=quay.io/prometheus/prometheus:v3.14.0
+    program "$tools/prometheus/prometheus" bin/prometheus
+    ;;
+  nodeExporter)
+    reference=quay.io/prometheus/node-exporter:v1.12.1
+    program "$tools/node-exporter/node_exporter" bin/node_exporter
+    ;;
+  kuberayOperator)
+    reference=quay.io/kuberay/operator:v1.6.2
+    program "$tools/kuberay-operator/manager" manager
+    user=65532:65532
+    ;;
+  node)
+    reference=docker.io/library/node:24.21.0-bookworm-slim
+    layers=("$tools/base-rootfs/layer.tar.zst")
+    program "$tools/node/bin/node" usr/local/bin/node
+    ;;
+  load)
+    reference=docker.io/llm-serving-eval/load:0.1.0
+    program "$tools/load/k6" usr/bin/k6
+    ;;
+  serveSimulator)
+    reference=docker.io/llm-serving-eval/serve-simulator:0.1.0
+    layers=("$tools/ray-layer/layer.tar.zst")
+    mkdir -p "$files/serve_app"
+    cp workloads/serve-simulator/*.py "$files/serve_app/"
+    environment='["PATH=/opt/ray/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","PYTHONPATH=/serve_app"]'
+    stand_in="llm-d-inference-sim in place of vLLM"
+    ;;
+  pause)
+    reference=docker.io/rancher/mirrored-pause:3.6
+    program "$tools/pause/pause" pause
+    ;;
+  coredns)
+    reference=docker.io/rancher/mirrored-coredns-coredns:1.14.7
+    program "$tools/coredns/coredns" coredns
+    ;;
+  local-path-provisioner)
+    reference=docker.io/rancher/local-path-provisioner:v0.0.37
+    program "$tools/local-path-provisioner/local-path-provisioner" usr/bin/local-path-provisioner
+    entrypoint='["local-path-provisioner"]'
+    ;;
+  busybox)
+    reference=docker.io/rancher/mirrored-library-busybox:1.37.0
+    layers=("$tools/base-rootfs/layer.tar.zst")
+    stand_in="Debian 12 in place of busybox"
+    ;;
+  *)
+    echo "unknown image $key" >&2
+    exit 1
+    ;;
+esac
+
+if [ -d "$files" ]; then
+  mkdir -p "$files/tmp"
+  chmod 1777 "$files/tmp"
+  lab/images/layer.sh "$files" "$OUT/files.tar.zst"
+  layers+=("$OUT/files.tar.zst")
+fi
+cat >"$OUT/config.json" <<JSON
+{
+  "Entrypoint": $entrypoint,
+  "Env": $environment,
+  "User": "$user",
+  "WorkingDir": "/",
+  "Labels": { "dev.llmeval.lab": "built for the lab", "dev.llmeval.stand-in": "$stand_in" }
+}
+JSON
+"$tools/mirror/mirror" image --out "$OUT" --reference "$reference" --config "$OUT/config.json" "${layers[@]}"
+rm -rf "$files" "$OUT/files.tar.zst" "$OUT/config.json"

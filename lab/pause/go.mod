@@ -1,0 +1,3 @@
+module llmeval/lab/pause
+
+go 1.26.0
