@@ -56,7 +56,7 @@ node_modules/.package-lock.json: package.json package-lock.json | .tools/node
 
 # --- the toolchain: Pulumi, its plug-ins, Node, kubectl ---------------------------------------------------------
 .PHONY: tools engine
-engine: .tools/pulumi .tools/pulumi-language-nodejs .tools/pulumi-resource-kubernetes .tools/pulumi-home
+engine: .tools/pulumi .tools/pulumi-resource-kubernetes .tools/pulumi-home
 tools: .tools/node engine .tools/k3s
 
 # A Go module of ours has a build.sh that leaves its programs in $OUT. The Go version is an argument so that the
@@ -70,9 +70,9 @@ go_build = $(step) $</build.sh $(shell go env GOVERSION)
 
 .tools/node: lab/toolchain/node lab/toolchain/node.sh FORCE | debian
 	$(step) lab/toolchain/node.sh
-.tools/pulumi: lab/toolchain/pulumi lab/toolchain/pulumi.sh FORCE | debian
+.tools/pulumi: lab/toolchain/pulumi.sh lab/toolchain/pulumi lab/toolchain/pulumi-language-nodejs FORCE | debian
 	$(step) lab/toolchain/pulumi.sh $(PULUMI_VERSION)
-.tools/pulumi-language-nodejs .tools/pulumi-resource-kubernetes: .tools/%: lab/toolchain/% FORCE | debian
+.tools/pulumi-resource-kubernetes: lab/toolchain/pulumi-resource-kubernetes FORCE | debian
 	$(go_build)
 .tools/pulumi-home: lab/toolchain/pulumi-home.sh lab/plugins/install.sh .tools/pulumi .tools/pulumi-resource-kubernetes .tools/node
 	@lab/with-tools lab/toolchain/pulumi-home.sh
