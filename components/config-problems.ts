@@ -1,0 +1,347 @@
+// Checks a configuration value against a strict zod schema and reports every problem at once as one UserError.
+
+import * as fs from "node:fs";
+import * as yaml from "yaml";
+import type * as z from "zod";
+import { UserError } from "./errors.ts";
+
+/** Where a value comes from; named in the error. */
+export interface ConfigSource {
+  /** File (relative to the project) or other origin, e.g. `configs/clusters/lab.yaml`. */
+  readonly file: string;
+}
+
+type Path = readonly PropertyKey[];
+type Issue = z.core.$ZodIssue;
+
+/** One problem: where it is and what to do about it. */
+interface Problem {
+  readonly path: Path;
+  readonly text: string;
+}
+
+/** Returns the parsed value, with defaults filled in, or throws a UserError that lists all problems. */
+export function parseConfig<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  source: ConfigSource,
+): z.output<S> {
+  // An absent file section reads as null in YAML; an empty object gives the better message (which keys are missing).
+  const given = value ?? {};
+  const result = schema.safeParse(given);
+  if (result.success) {
+    return result.data;
+  }
+  throw new UserError(formatProblems(source.file, toProblems(schema, given, result.error.issues)));
+}
+
+/** Reads a YAML file and checks it; a missing or malformed file is a UserError too. */
+export function parseConfigFile<S extends z.ZodType>(
+  schema: S,
+  absolutePath: string,
+  file: string,
+): z.output<S> {
+  let text: string;
+  try {
+    text = fs.readFileSync(absolutePath, "utf8");
+  } catch (error) {
+    throw new UserError(
+      `${file}: cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`,
+    );
+  }
+  return parseConfig(schema, parseYaml(text, file), { file });
+}
+
+/** Parses YAML text; syntax errors and duplicate keys name file, line and column. */
+export function parseYaml(text: string, file: string): unknown {
+  const document = yaml.parseDocument(text);
+  if (document.errors.length > 0) {
+    const lines = document.errors.map((error) => `  - ${error.message.split("\n")[0]?.replace(/:$/, "")}`);
+    throw new UserError(`${file}: not valid YAML\n${lines.join("\n")}`);
+  }
+  return document.toJS();
+}
+
+/** The nearest of the candidates by edit distance, or undefined when none is near enough to be a misspelling. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: { name: string; distance: number } | undefined;
+  for (const name of candidates) {
+    const distance = editDistance(word.toLowerCase(), name.toLowerCase());
+    const near = distance <= Math.floor(Math.max(word.length, name.length) / 3);
+    if (near && (best === undefined || distance < best.distance)) {
+      best = { name, distance };
+    }
+  }
+  return best?.name;
+}
+
+/** `did you mean "x"? ` with a trailing blank, or nothing. */
+export function didYouMean(word: string, candidates: readonly string[]): string {
+  const hint = nearest(word, candidates);
+  return hint === undefined ? "" : `did you mean "${hint}"? `;
+}
+
+/** `servers[0].address`; the value itself is `(top level)`. */
+export function formatPath(path: Path): string {
+  const text = path.reduce<string>((left, part) => {
+    if (typeof part === "number") {
+      return `${left}[${part}]`;
+    }
+    const key = String(part);
+    return /^[\w-]+$/.test(key)
+      ? `${left}${left === "" ? "" : "."}${key}`
+      : `${left}[${JSON.stringify(key)}]`;
+  }, "");
+  return text === "" ? "(top level)" : text;
+}
+
+function formatProblems(file: string, problems: readonly Problem[]): string {
+  const lines = problems.map((problem) => `  - ${formatPath(problem.path)}: ${problem.text}`);
+  return `${file}: ${problems.length} problem${problems.length === 1 ? "" : "s"}\n${[...new Set(lines)].join("\n")}`;
+}
+
+function toProblems(schema: z.ZodType, value: unknown, issues: readonly Issue[]): Problem[] {
+  const flat = issues.flatMap((issue) => flatten(issue, []));
+  const problems: Problem[] = [];
+  // A misspelt required key would be reported twice, as unknown and as missing; the hint says it all.
+  const explained = new Set<string>();
+  for (const issue of flat) {
+    if (issue.code === "unrecognized_keys") {
+      const known = keysAt(schema, value, issue.path);
+      const present = Object.keys((valueAt(value, issue.path) ?? {}) as object);
+      for (const key of issue.keys) {
+        const hint = nearest(
+          key,
+          known.filter((name) => !present.includes(name)),
+        );
+        if (hint !== undefined) {
+          explained.add(formatPath([...issue.path, hint]));
+        }
+        const question = hint === undefined ? "" : `; did you mean "${hint}"?`;
+        const allowed = known.length === 0 ? "" : ` (allowed: ${[...known].sort().join(", ")})`;
+        problems.push({ path: [...issue.path, key], text: `unknown key${question}${allowed}` });
+      }
+    }
+  }
+  for (const issue of flat) {
+    if (issue.code === "unrecognized_keys") {
+      continue;
+    }
+    const given = valueAt(value, issue.path);
+    if (given === undefined && issue.code === "invalid_type" && explained.has(formatPath(issue.path))) {
+      continue;
+    }
+    problems.push({ path: issue.path, text: describe(issue, given) });
+  }
+  return problems;
+}
+
+/** Replaces a failed union by the problems of its most likely branch, with full paths. */
+function flatten(issue: Issue, prefix: Path): Issue[] {
+  const path = [...prefix, ...issue.path];
+  if (issue.code === "invalid_union" && issue.errors.length > 0) {
+    // A branch that fails at its own root is another type of value, not this one with a mistake in it.
+    const isOtherType = (one: Issue): boolean =>
+      one.path.length === 0 && (one.code === "invalid_type" || one.code === "invalid_value");
+    const likely = issue.errors
+      .filter((branch) => !branch.some(isOtherType))
+      .toSorted((left, right) => left.length - right.length)[0];
+    if (likely !== undefined) {
+      return likely.flatMap((one) => flatten(one, path));
+    }
+    const types = issue.errors.flatMap((branch) =>
+      branch.flatMap((one) =>
+        one.code === "invalid_type"
+          ? [withArticle(one.expected)]
+          : one.code === "invalid_value"
+            ? one.values.map((value) => JSON.stringify(value))
+            : [],
+      ),
+    );
+    return [{ code: "custom", path, message: `expected ${[...new Set(types)].join(" or ")}` } as Issue];
+  }
+  return [{ ...issue, path } as Issue];
+}
+
+function describe(issue: Issue, given: unknown): string {
+  const got = given === undefined ? "" : `, got ${show(given)}`;
+  switch (issue.code) {
+    case "invalid_type":
+      return given === undefined
+        ? `missing; expected ${withArticle(issue.expected)}`
+        : `expected ${withArticle(issue.expected)}${got}`;
+    case "invalid_value": {
+      const values = issue.values.map(String);
+      const question = typeof given === "string" ? didYouMean(given, values) : "";
+      const what = given === undefined ? "missing; " : `${show(given)} is not allowed; ${question}`;
+      return `${what}${values.length === 1 ? "must be" : "allowed:"} ${values.join(", ")}`;
+    }
+    case "invalid_union": {
+      const options = ((issue as { options?: readonly unknown[] }).options ?? []).map(String);
+      const question = typeof given === "string" ? didYouMean(given, options) : "";
+      return `${given === undefined ? "missing" : `${show(given)} is not allowed`}; ${question}allowed: ${options.join(", ")}`;
+    }
+    case "too_small":
+      return `must ${bound(issue.origin, issue.inclusive === false ? ">" : "at least", issue.minimum)}${got}`;
+    case "too_big":
+      return `must ${bound(issue.origin, issue.inclusive === false ? "<" : "at most", issue.maximum)}${got}`;
+    case "invalid_key":
+      return `bad key: ${issue.issues.map((one) => lowerFirst(one.message)).join(", ")}`;
+    case "invalid_format":
+      // A schema's own message says what is wanted; zod's default only names the pattern.
+      return issue.message.startsWith("Invalid ")
+        ? `expected ${formatName(issue.format, issue.pattern)}${got}`
+        : `${issue.message}${got}`;
+    case "custom":
+      return issue.message;
+    default:
+      return `${lowerFirst(issue.message)}${got}`;
+  }
+}
+
+/** `be at least 1`, `have at least 1 entry`. */
+function bound(origin: string, relation: string, limit: number | bigint): string {
+  const unit = { string: "character", array: "entry", set: "entry", map: "entry" }[origin];
+  if (unit === undefined) {
+    return `be ${relation} ${limit}`;
+  }
+  return `have ${relation} ${limit} ${limit === 1 ? unit : unit.replace(/y$/, "ie").concat("s")}`;
+}
+
+function withArticle(type: string): string {
+  const name = { int: "whole number", record: "map", object: "map", array: "list" }[type] ?? type;
+  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
+}
+
+function formatName(format: string, pattern: string | undefined): string {
+  if (format === "regex") {
+    return `a match of ${pattern}`;
+  }
+  return (
+    { ipv4: "an IPv4 address", cidrv4: "an IPv4 network such as 10.0.0.0/16", url: "an address (URL)" }[
+      format
+    ] ?? format
+  );
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>(
+    (current, part) =>
+      current !== null && typeof current === "object"
+        ? (current as Record<PropertyKey, unknown>)[part]
+        : undefined,
+    value,
+  );
+}
+
+/** The keys that the schema allows at a path; for a union those of the branches that fit the discriminator. */
+function keysAt(schema: z.core.$ZodType, value: unknown, path: Path): string[] {
+  let current: { schema: z.core.$ZodType; value: unknown }[] = branches(schema, value);
+  for (const part of path) {
+    current = current.flatMap((node) => {
+      const child = childOf(node.schema, part);
+      return child === undefined ? [] : branches(child, valueAt(node.value, [part]));
+    });
+  }
+  return [
+    ...new Set(
+      current.flatMap((node) => {
+        const def = definition(node.schema);
+        return def.type === "object" ? Object.keys(def.shape) : [];
+      }),
+    ),
+  ];
+}
+
+type Definition = z.core.$ZodTypes["_zod"]["def"];
+
+function definition(schema: z.core.$ZodType): Definition {
+  return (schema as z.core.$ZodTypes)._zod.def;
+}
+
+/** Looks through wrappers (optional, default, pipe, lazy) and unions. */
+function branches(schema: z.core.$ZodType, value: unknown): { schema: z.core.$ZodType; value: unknown }[] {
+  const def = definition(schema);
+  switch (def.type) {
+    case "optional":
+    case "nullable":
+    case "default":
+    case "prefault":
+    case "nonoptional":
+    case "readonly":
+    case "catch":
+      return branches(def.innerType, value);
+    case "pipe":
+      return branches(def.in, value);
+    case "lazy":
+      return branches(def.getter(), value);
+    case "intersection":
+      return [...branches(def.left, value), ...branches(def.right, value)];
+    case "union": {
+      const all = def.options.flatMap((option) => branches(option, value));
+      const discriminator = (def as { discriminator?: string }).discriminator;
+      const fitting = all.filter((node) => {
+        const inner = definition(node.schema);
+        const literal =
+          discriminator === undefined || inner.type !== "object" ? undefined : inner.shape[discriminator];
+        const tag = discriminator === undefined ? undefined : valueAt(value, [discriminator]);
+        return literal?._zod.values?.has(tag as z.core.util.Primitive);
+      });
+      return fitting.length > 0 ? fitting : all;
+    }
+    default:
+      return [{ schema, value }];
+  }
+}
+
+function childOf(schema: z.core.$ZodType, part: PropertyKey): z.core.$ZodType | undefined {
+  const def = definition(schema);
+  switch (def.type) {
+    case "object":
+      return def.shape[String(part)];
+    case "array":
+      return def.element;
+    case "record":
+      return def.valueType;
+    case "tuple":
+      return def.items[Number(part)];
+    default:
+      return undefined;
+  }
+}
+
+/** Levenshtein distance with adjacent transpositions counted as one. */
+function editDistance(left: string, right: string): number {
+  const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, column) => column)];
+  for (let row = 1; row <= left.length; row++) {
+    const line: number[] = [row];
+    for (let column = 1; column <= right.length; column++) {
+      const cost = left[row - 1] === right[column - 1] ? 0 : 1;
+      let distance = Math.min(
+        (line[column - 1] ?? 0) + 1,
+        (rows[row - 1]?.[column] ?? 0) + 1,
+        (rows[row - 1]?.[column - 1] ?? 0) + cost,
+      );
+      if (
+        row > 1 &&
+        column > 1 &&
+        left[row - 1] === right[column - 2] &&
+        left[row - 2] === right[column - 1]
+      ) {
+        distance = Math.min(distance, (rows[row - 2]?.[column - 2] ?? 0) + 1);
+      }
+      line.push(distance);
+    }
+    rows.push(line);
+  }
+  return rows[left.length]?.[right.length] ?? 0;
+}

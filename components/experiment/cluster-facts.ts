@@ -1,0 +1,122 @@
+// What an experiment needs to know of its cluster, as the cluster's stack states it in its outputs.
+
+import { createHash } from "node:crypto";
+import { get } from "node:https";
+import { parse } from "yaml";
+import { UserError } from "../errors.ts";
+import { images as defaultImages, type Images } from "../versions.ts";
+import type { StandIn } from "./run-config.ts";
+
+/** A part of the cluster that may be off. */
+interface Capability {
+  readonly on: boolean;
+  readonly version?: string;
+  readonly reason?: string;
+}
+
+export interface ClusterFacts {
+  readonly kubeconfig: string;
+  readonly prometheusUrl: string;
+  readonly capabilities: Readonly<Record<string, Capability>>;
+  readonly images: Images;
+  /** Storage class of the cluster's own storage, or undefined where its default does. */
+  readonly storageClass?: string;
+  /** Accelerators by type, or undefined where nobody knows. */
+  readonly accelerators?: Readonly<Record<string, number>>;
+}
+
+/** Address of Prometheus where the cluster's stack does not tell. */
+export const defaultPrometheusUrl = "http://prometheus.monitoring.svc:9090";
+
+/** Parts of the cluster without which no experiment runs. */
+const needed = ["kuberay", "prometheus", "storage"] as const;
+
+const answerSeconds = 5;
+
+/** The facts in a cluster stack's outputs, or undefined where the stack has no kubeconfig (not deployed, or destroyed). */
+export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): ClusterFacts | undefined {
+  const { kubeconfig } = outputs;
+  if (typeof kubeconfig !== "string" || kubeconfig === "") return undefined;
+  const endpoints = (outputs["endpoints"] ?? {}) as { readonly prometheus?: string };
+  const accelerators = outputs["accelerators"] as Readonly<Record<string, number>> | undefined;
+  const storageClass = outputs["storageClass"];
+  return {
+    kubeconfig,
+    prometheusUrl: endpoints.prometheus ?? defaultPrometheusUrl,
+    capabilities: (outputs["capabilities"] ?? {}) as Readonly<Record<string, Capability>>,
+    images: { ...defaultImages, ...(outputs["images"] as Partial<Images> | undefined) },
+    ...(typeof storageClass === "string" ? { storageClass } : {}),
+    ...(accelerators === undefined ? {} : { accelerators }),
+  };
+}
+
+/** Throws one UserError that names every part that an experiment needs and the cluster lacks. */
+export function checkCapabilities(cluster: string, facts: ClusterFacts): void {
+  const off = needed.filter((part) => facts.capabilities[part]?.on !== true);
+  if (off.length === 0) return;
+  const lines = off.map(
+    (part) => `  - ${part}: ${facts.capabilities[part]?.reason ?? "the stack does not state it as on"}`,
+  );
+  throw new UserError(
+    `cluster ${cluster} lacks what every experiment needs:\n${lines.join("\n")}\n` +
+      `switch it on in the cluster's configuration, then: pulumi up -s ${cluster}`,
+  );
+}
+
+/** Throws a UserError unless the API server answers within 5 s; nothing has been created by then. */
+export async function checkApiServer(cluster: string, kubeconfig: string): Promise<void> {
+  // Heavy, and needed in `up` only: a preview must not pay for it.
+  const { KubeConfig } = await import("@kubernetes/client-node");
+  const config = new KubeConfig();
+  config.loadFromString(kubeconfig);
+  const server = config.getCurrentCluster()?.server ?? "(none in the kubeconfig)";
+  try {
+    const url = new URL("/version", server);
+    const options = { timeout: answerSeconds * 1000, signal: AbortSignal.timeout(answerSeconds * 1000) };
+    await config.applyToHTTPSOptions(options);
+    const status = await new Promise<number>((resolve, reject) => {
+      get(url, options, (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      }).on("error", reject);
+    });
+    if (status !== 200) throw new Error(`HTTP status ${status}`);
+  } catch (error) {
+    const reason =
+      (error as Error).name === "AbortError" || (error as Error).name === "TimeoutError"
+        ? `no answer within ${answerSeconds} s`
+        : (error as Error).message;
+    throw new UserError(
+      `the API server ${server} of cluster ${cluster} cannot be used: ${reason}; nothing was created. ` +
+        `Start the cluster, or bring its stack up to date: pulumi up -s ${cluster}`,
+    );
+  }
+}
+
+/**
+ * Identity of the cluster behind a kubeconfig: its certificate authority. Renewed client certificates leave it as it
+ * is; a cluster that was built anew is another one, even at the same address.
+ */
+export function clusterIdentifier(cluster: string, kubeconfig: string): string {
+  const parsed = parse(kubeconfig) as {
+    readonly "current-context"?: string;
+    readonly contexts?: readonly { readonly name: string; readonly context: { readonly cluster: string } }[];
+    readonly clusters?: readonly {
+      readonly name: string;
+      readonly cluster: { readonly server?: string; readonly "certificate-authority-data"?: string };
+    }[];
+  };
+  const context = parsed.contexts?.find(({ name }) => name === parsed["current-context"]);
+  const entry =
+    parsed.clusters?.find(({ name }) => name === context?.context.cluster) ?? parsed.clusters?.[0];
+  const identity = entry?.cluster["certificate-authority-data"] ?? entry?.cluster.server;
+  if (identity === undefined) return cluster;
+  return `${cluster}-${createHash("sha256").update(identity).digest("hex").slice(0, 12)}`;
+}
+
+/** Parts of the cluster whose version says that they stand in for the real one. */
+export function standInsOf(capabilities: ClusterFacts["capabilities"]): StandIn[] {
+  return Object.entries(capabilities).flatMap(([part, { on, version }]) =>
+    on && version !== undefined && /stand-?in/i.test(version) ? [{ part, name: part, version }] : [],
+  );
+}

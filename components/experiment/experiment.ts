@@ -1,0 +1,152 @@
+// One run of one experiment: everything that its namespace holds, in the order in which it happens.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import { labelsOf } from "../naming.ts";
+import type { Images } from "../versions.ts";
+import { Access, ClusterAccess, serviceAccounts } from "./access.ts";
+import { Collector } from "./collector.ts";
+import type { RunArgs } from "./conventions.ts";
+import { Gate } from "./gate.ts";
+import { Load } from "./load.ts";
+import { RayService } from "./ray-service.ts";
+import { Fetch, ResultsVolume } from "./results.ts";
+import { RunConfig, type StackInfo, type StandIn } from "./run-config.ts";
+import { WorkloadSources } from "./workload-source.ts";
+
+export interface ExperimentArgs extends RunArgs {
+  /** Folder of the Pulumi project. */
+  readonly projectDir: string;
+  readonly resolved: ResolvedExperiment;
+  readonly images: Images;
+  /**
+   * Storage class for the results where the experiment names none.
+   * @default - the cluster's default class
+   */
+  readonly storageClass?: string;
+  /** Ray version of the image that serves; see RayServiceArgs. */
+  readonly rayVersion?: string;
+  readonly kubeconfig: pulumi.Input<string>;
+  /** Address of Prometheus inside the cluster. */
+  readonly prometheusUrl: string;
+  readonly standIns: readonly StandIn[];
+  readonly stackInfo: StackInfo;
+  /** @default - none; only models that are free to download */
+  readonly huggingFaceToken?: pulumi.Input<string>;
+}
+
+export class Experiment extends pulumi.ComponentResource {
+  readonly timeline: pulumi.Output<unknown>;
+  readonly summary: pulumi.Output<unknown>;
+
+  constructor(name: string, args: ExperimentArgs, opts: pulumi.ComponentResourceOptions) {
+    super("llmeval:experiment:Experiment", name, {}, opts);
+    const { namespace, experiment, experimentId, resolved, images } = args;
+    const run: RunArgs = { namespace, experiment, experimentId };
+    const home = new k8s.core.v1.Namespace(
+      name,
+      { metadata: { name: namespace, labels: labelsOf({ name: "experiment", experiment }) } },
+      { parent: this },
+    );
+    // Destroy deletes the namespace, and what is in it goes with it: also when an operator is gone. Children inherit
+    // this, so nothing that lies outside the namespace may have such a parent.
+    const inside = { parent: this, dependsOn: home, deletedWith: home };
+
+    const access = new Access(`${name}-access`, { namespace, experiment }, inside);
+    const clusterAccess = new ClusterAccess(
+      `${name}-cluster-access`,
+      { namespace, experiment },
+      { parent: this },
+    );
+    const workloads = new WorkloadSources(
+      `${name}-source`,
+      { namespace, experiment, workloadsDir: join(args.projectDir, "workloads") },
+      inside,
+    );
+    const { sources } = workloads;
+    const granted = { ...inside, dependsOn: [home, access, workloads] };
+
+    const volume = new ResultsVolume(
+      `${name}-results`,
+      {
+        namespace,
+        experiment,
+        storage: { ...resolved.storage, className: resolved.storage.className ?? args.storageClass ?? null },
+        resources: resolved.resources.reader,
+        image: images.node,
+        sources: sources.reader,
+      },
+      granted,
+    );
+    const rayService = new RayService(
+      `${name}-ray`,
+      {
+        namespace,
+        experiment: resolved,
+        image: resolved.engine === "vllm" ? images.rayLlm : images.serveSimulator,
+        serviceAccount: serviceAccounts.ray,
+        ...(args.rayVersion === undefined ? {} : { rayVersion: args.rayVersion }),
+        ...(args.huggingFaceToken === undefined ? {} : { huggingFaceToken: args.huggingFaceToken }),
+      },
+      granted,
+    );
+    const runConfig = new RunConfig(
+      `${name}-run`,
+      {
+        ...run,
+        resolved,
+        images,
+        standIns: args.standIns,
+        stackInfo: args.stackInfo,
+        loadScript: readFileSync(join(args.projectDir, "workloads/load/script.js"), "utf8"),
+      },
+      inside,
+    );
+
+    // From here on the chain runs in the cluster by itself, also when `pulumi up` is killed.
+    const started = {
+      ...inside,
+      dependsOn: [access, clusterAccess, workloads, volume, rayService, runConfig],
+    };
+    const gate = new Gate(
+      `${name}-gate`,
+      { ...run, resolved, image: images.node, sources: sources.gate },
+      started,
+    );
+    const load = new Load(
+      `${name}-load`,
+      { ...run, resolved, image: images.load, runConfig: runConfig.configMap },
+      started,
+    );
+    const collector = new Collector(
+      `${name}-collector`,
+      {
+        ...run,
+        resolved,
+        image: images.node,
+        sources: sources.collector,
+        runConfig: runConfig.configMap,
+        prometheusUrl: args.prometheusUrl,
+      },
+      started,
+    );
+
+    const fetch = new Fetch(
+      `${name}-fetch`,
+      {
+        ...run,
+        resolved,
+        kubeconfig: args.kubeconfig,
+        t0Needs: [volume, gate, load],
+        resultsNeed: [collector],
+      },
+      inside,
+    );
+    this.timeline = fetch.timeline;
+    this.summary = fetch.summary;
+    this.registerOutputs({ timeline: this.timeline, summary: this.summary });
+  }
+}

@@ -1,0 +1,272 @@
+// The engine under test: a RayService that serves one model with one worker group per replica. The head serves nothing.
+
+import * as k8s from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import { stringify } from "yaml";
+import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import { labelsOf } from "../naming.ts";
+import { ports, rayServiceName, resourcesOf } from "./conventions.ts";
+
+export interface RayServiceArgs {
+  readonly namespace: string;
+  readonly experiment: ResolvedExperiment;
+  /** Image of all Ray pods: ray-llm for vLLM, the Serve application around the simulator otherwise. */
+  readonly image: string;
+  readonly serviceAccount: string;
+  /**
+   * Ray version of the image; the operator picks its health checks by it.
+   * @default - the operator uses the checks that suit every version
+   */
+  readonly rayVersion?: string;
+  /**
+   * Token for gated models.
+   * @default - none; only models that are free to download
+   */
+  readonly huggingFaceToken?: pulumi.Input<string>;
+}
+
+type PodTemplate = k8s.types.input.core.v1.PodTemplateSpec;
+type Container = k8s.types.input.core.v1.Container;
+type EnvVar = k8s.types.input.core.v1.EnvVar;
+
+const tokenSecret = "hugging-face";
+const tokenKey = "token";
+const cachePath = "/models";
+
+/** Value of Serve's custom resource: each worker of the stand-in offers one, each replica takes one. */
+const replicaSlot = { replica_slot: 1 };
+
+/** What Ray Serve deploys, as the text that the RayService carries. */
+export function toServeConfig(experiment: ResolvedExperiment): string {
+  const application =
+    experiment.engine === "vllm"
+      ? {
+          name: rayServiceName,
+          import_path: "ray.serve.llm:build_openai_app",
+          route_prefix: "/",
+          args: { llm_configs: [toLlmConfig(experiment)] },
+        }
+      : {
+          name: rayServiceName,
+          import_path: "serve_simulator:build_app",
+          route_prefix: "/",
+          args: toSimulatorArgs(experiment),
+        };
+  return stringify(
+    {
+      proxy_location: "EveryNode",
+      http_options: { host: "0.0.0.0", port: ports.serve },
+      applications: [application],
+    },
+    { lineWidth: 0 },
+  );
+}
+
+/** One entry of `llm_configs` of ray.serve.llm. */
+function toLlmConfig(experiment: ResolvedExperiment): Record<string, unknown> {
+  const { model, parallelism, serve, vllm } = experiment;
+  const accelerators = parallelism.tensorParallelism * parallelism.pipelineParallelism;
+  return {
+    model_loading_config: { model_id: experiment.modelId, model_source: model.source },
+    engine_kwargs: {
+      ...vllm.arguments,
+      dtype: model.dtype,
+      max_model_len: model.maxModelLen,
+      tensor_parallel_size: parallelism.tensorParallelism,
+      pipeline_parallel_size: parallelism.pipelineParallelism,
+    },
+    // Replicas are independent; data_parallel_size would gang them so that none could fail alone.
+    deployment_config: {
+      num_replicas: parallelism.dataParallelism,
+      max_ongoing_requests: serve.maxOngoingRequests,
+    },
+    ...(vllm.acceleratorType === null ? {} : { accelerator_type: vllm.acceleratorType }),
+    placement_group_config: {
+      bundles: Array.from({ length: accelerators }, () => ({ CPU: 1, GPU: 1 })),
+      strategy: parallelism.placementStrategy,
+    },
+    experimental_configs: { stream_batching_interval_ms: serve.streamBatchingIntervalMs },
+    log_engine_metrics: true,
+  };
+}
+
+function toSimulatorArgs(experiment: ResolvedExperiment): Record<string, unknown> {
+  const { simulator } = experiment;
+  return {
+    model: experiment.modelId,
+    replicas: experiment.parallelism.dataParallelism,
+    max_ongoing_requests: experiment.serve.maxOngoingRequests,
+    simulator: {
+      time_to_first_token_ms: simulator.timeToFirstTokenMs,
+      inter_token_latency_ms: simulator.interTokenLatencyMs,
+      max_num_seqs: simulator.maxNumSeqs,
+      max_model_len: experiment.model.maxModelLen,
+      seed: simulator.seed,
+    },
+  };
+}
+
+/** The whole spec of the RayService. */
+export function toRayServiceSpec(args: Omit<RayServiceArgs, "namespace">): Record<string, unknown> {
+  const { experiment } = args;
+  const replicas = Array.from(
+    { length: experiment.parallelism.dataParallelism },
+    (_, index) => `replica-${index}`,
+  );
+  return {
+    // A second cluster next to the first would need twice the accelerators; a changed spec replaces the object.
+    upgradeStrategy: { type: "None" },
+    excludeHeadPodFromServeSvc: true,
+    serveConfigV2: toServeConfig(experiment),
+    rayClusterConfig: {
+      ...(args.rayVersion === undefined ? {} : { rayVersion: args.rayVersion }),
+      headGroupSpec: {
+        rayStartParams: { "dashboard-host": "0.0.0.0", "num-cpus": "0", "num-gpus": "0" },
+        template: headTemplate(args),
+      },
+      workerGroupSpecs: replicas.map((groupName) => ({
+        groupName,
+        replicas: 1,
+        minReplicas: 1,
+        maxReplicas: 1,
+        numOfHosts: experiment.parallelism.podsPerReplica,
+        rayStartParams: workerStartParams(experiment),
+        template: workerTemplate(args, groupName),
+      })),
+    },
+  };
+}
+
+function workerStartParams(experiment: ResolvedExperiment): Record<string, string> {
+  const cpus = String(Math.max(1, Math.ceil(cores(experiment.resources.worker.cpu))));
+  return experiment.engine === "vllm"
+    ? { "num-cpus": cpus, "num-gpus": String(experiment.parallelism.acceleratorsPerPod) }
+    : // The operator puts the value into a shell command: the outer quotes are the shell's.
+      { "num-cpus": cpus, "num-gpus": "0", resources: JSON.stringify(JSON.stringify(replicaSlot)) };
+}
+
+function headTemplate(args: Omit<RayServiceArgs, "namespace">): PodTemplate {
+  return podTemplate(args, "ray-head", {
+    name: "ray-head",
+    image: args.image,
+    env: rayEnv(args),
+    ports: [
+      { name: "gcs-server", containerPort: ports.gcs },
+      { name: "dashboard", containerPort: ports.dashboard },
+      { name: "client", containerPort: ports.client },
+      { name: "metrics", containerPort: ports.metrics },
+      { name: "serve", containerPort: ports.serve },
+    ],
+    resources: resourcesOf(args.experiment.resources.head),
+  });
+}
+
+function workerTemplate(args: Omit<RayServiceArgs, "namespace">, groupName: string): PodTemplate {
+  const { experiment } = args;
+  const vllm = experiment.engine === "vllm";
+  const resources = resourcesOf(experiment.resources.worker);
+  const { acceleratorResource, acceleratorsPerPod } = experiment.parallelism;
+  const hostPath = experiment.vllm.modelCacheHostPath;
+  const container: Container = {
+    name: "ray-worker",
+    image: args.image,
+    env: [...rayEnv(args), ...(vllm ? [{ name: "HF_HOME", value: cachePath }] : [])],
+    ports: [
+      { name: "metrics", containerPort: ports.metrics },
+      { name: "serve", containerPort: ports.serve },
+      // vLLM's own metrics leave through Ray's port; the simulator has a port of its own.
+      ...(vllm ? [] : [{ name: "engine-metrics", containerPort: ports.engineMetrics }]),
+    ],
+    resources: vllm
+      ? { ...resources, limits: { ...resources.limits, [acceleratorResource]: String(acceleratorsPerPod) } }
+      : resources,
+    ...(vllm ? { volumeMounts: [{ name: "models", mountPath: cachePath }] } : {}),
+  };
+  const template = podTemplate(args, "ray-worker", container, { "llmeval/replica": groupName });
+  if (!vllm) return template;
+  const models =
+    hostPath === null
+      ? { name: "models", emptyDir: {} }
+      : { name: "models", hostPath: { path: hostPath, type: "DirectoryOrCreate" } };
+  return { ...template, spec: { ...(template.spec as k8s.types.input.core.v1.PodSpec), volumes: [models] } };
+}
+
+function podTemplate(
+  args: Omit<RayServiceArgs, "namespace">,
+  name: string,
+  container: Container,
+  labels: Record<string, string> = {},
+): PodTemplate {
+  return {
+    metadata: { labels: { ...labelsOf({ name, experiment: args.experiment.name }), ...labels } },
+    spec: {
+      serviceAccountName: args.serviceAccount,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      // The container's shell ignores SIGTERM; nothing that was measured is left in the pod by then.
+      terminationGracePeriodSeconds: 10,
+      containers: [{ ...container, securityContext: { allowPrivilegeEscalation: false } }],
+    },
+  };
+}
+
+function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
+  return [
+    { name: "RAY_USAGE_STATS_ENABLED", value: "0" },
+    // Ray's own killer would act before the kernel does, and hide what a memory fault does.
+    { name: "RAY_memory_monitor_refresh_ms", value: "0" },
+    ...(args.huggingFaceToken === undefined
+      ? []
+      : [{ name: "HF_TOKEN", valueFrom: { secretKeyRef: { name: tokenSecret, key: tokenKey } } }]),
+  ];
+}
+
+/** Cores of a CPU quantity, e.g. 0.5 of "500m". */
+export function cores(quantity: string): number {
+  return quantity.endsWith("m") ? Number(quantity.slice(0, -1)) / 1000 : Number(quantity);
+}
+
+export class RayService extends pulumi.ComponentResource {
+  readonly service: k8s.apiextensions.CustomResource;
+
+  constructor(name: string, args: RayServiceArgs, opts: pulumi.ComponentResourceOptions) {
+    super("llmeval:experiment:RayService", name, {}, opts);
+    const { namespace, experiment } = args;
+    const inNamespace = { parent: this, deletedWith: opts.deletedWith };
+    const labels = labelsOf({ name: "ray-service", experiment: experiment.name });
+
+    const secrets =
+      args.huggingFaceToken === undefined
+        ? []
+        : [
+            new k8s.core.v1.Secret(
+              `${name}-hugging-face`,
+              {
+                metadata: { name: tokenSecret, namespace, labels },
+                stringData: { [tokenKey]: args.huggingFaceToken },
+              },
+              inNamespace,
+            ),
+          ];
+    this.service = new k8s.apiextensions.CustomResource(
+      `${name}-service`,
+      {
+        apiVersion: "ray.io/v1",
+        kind: "RayService",
+        metadata: {
+          name: rayServiceName,
+          namespace,
+          labels,
+          annotations: {
+            "pulumi.com/waitFor": "condition=Ready",
+            "pulumi.com/timeoutSeconds": String(experiment.timeouts.serviceReadySeconds),
+          },
+        },
+        spec: toRayServiceSpec(args),
+      },
+      // Upgrade strategy None ignores most changes of a live object; a new engine is a new object.
+      { ...inNamespace, dependsOn: secrets, replaceOnChanges: ["spec"], deleteBeforeReplace: true },
+    );
+    this.registerOutputs({});
+  }
+}

@@ -1,0 +1,114 @@
+// What an experiment takes from its cluster's stack, and the checks before anything is created.
+
+import { createServer } from "node:net";
+import { expect, test } from "vitest";
+import { UserError } from "../../../components/errors.ts";
+import {
+  checkApiServer,
+  checkCapabilities,
+  clusterIdentifier,
+  standInsOf,
+  toClusterFacts,
+} from "../../../components/experiment/cluster-facts.ts";
+import { images } from "../../../components/versions.ts";
+
+function kubeconfig(server: string, authority = "Q0E=", certificate = "Q0VSVA=="): string {
+  return `apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "${server}", certificate-authority-data: ${authority}}}]
+users: [{name: u, user: {client-certificate-data: ${certificate}}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+`;
+}
+
+/** Without certificates, for servers that speak no TLS at all. */
+function plainKubeconfig(port: number): string {
+  return `apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:${port}", insecure-skip-tls-verify: true}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: x, context: {cluster: c, user: u}}]
+current-context: x
+`;
+}
+
+test("outputs of the cluster's stack become facts; own images win over the defaults", () => {
+  const outputs = {
+    kubeconfig: "text",
+    endpoints: { prometheus: "http://p:9090" },
+    capabilities: { kuberay: { on: true, version: "1.6.2" } },
+    images: { load: "registry/load@sha256:1" },
+    accelerators: { H100: 8 },
+    storageClass: "local-path",
+  };
+  expect(toClusterFacts(outputs)).toEqual({
+    kubeconfig: "text",
+    prometheusUrl: "http://p:9090",
+    capabilities: { kuberay: { on: true, version: "1.6.2" } },
+    images: { ...images, load: "registry/load@sha256:1" },
+    accelerators: { H100: 8 },
+    storageClass: "local-path",
+  });
+});
+
+test("a stack without a kubeconfig is no cluster", () => {
+  expect(toClusterFacts({})).toBeUndefined();
+  expect(toClusterFacts({ kubeconfig: "" })).toBeUndefined();
+});
+
+test("fails on every part that is off", () => {
+  const facts = toClusterFacts({
+    kubeconfig: "text",
+    capabilities: { kuberay: { on: false, reason: "switched off" }, prometheus: { on: true } },
+  });
+  expect(() => checkCapabilities("dev", facts!)).toThrowErrorMatchingInlineSnapshot(`
+    [UserError: cluster dev lacks what every experiment needs:
+      - kuberay: switched off
+      - storage: the stack does not state it as on
+    switch it on in the cluster's configuration, then: pulumi up -s dev]
+  `);
+});
+
+test("the identifier follows the certificate authority, not the client's certificate or the address", () => {
+  const identifier = clusterIdentifier("dev", kubeconfig("https://a:6443"));
+  expect(identifier).toMatch(/^dev-[0-9a-f]{12}$/);
+  expect(clusterIdentifier("dev", kubeconfig("https://b:6443", "Q0E=", "TkVX"))).toBe(identifier);
+  expect(clusterIdentifier("dev", kubeconfig("https://a:6443", "TkVX"))).not.toBe(identifier);
+  expect(clusterIdentifier("dev", "clusters: []")).toBe("dev");
+});
+
+test("fails within seconds when nothing listens, naming the server and the way out", async () => {
+  const server = createServer();
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
+  });
+  await new Promise((resolve) => server.close(resolve));
+  const failure = await checkApiServer("dev", plainKubeconfig(port)).catch((error) => error);
+  expect(failure).toBeInstanceOf(UserError);
+  expect(failure.message.replaceAll(String(port), "PORT")).toMatchInlineSnapshot(
+    `"the API server https://127.0.0.1:PORT of cluster dev cannot be used: connect ECONNREFUSED 127.0.0.1:PORT; nothing was created. Start the cluster, or bring its stack up to date: pulumi up -s dev"`,
+  );
+});
+
+test("fails within seconds when the server is silent", { timeout: 15_000 }, async () => {
+  const server = createServer(() => {});
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as { port: number }).port));
+  });
+  const started = performance.now();
+  const failure = await checkApiServer("dev", plainKubeconfig(port)).catch((error) => error);
+  expect(performance.now() - started).toBeLessThan(9000);
+  expect(failure.message).toContain("no answer within 5 s");
+  server.close();
+});
+
+test("stand-ins of the cluster are those whose version says so", () => {
+  expect(
+    standInsOf({
+      k3s: { on: true, version: "v1.36.4+k3s1-stand-in" },
+      kuberay: { on: true, version: "1.6.2" },
+      loki: { on: false, version: "stand-in" },
+    }),
+  ).toEqual([{ part: "k3s", name: "k3s", version: "v1.36.4+k3s1-stand-in" }]);
+});

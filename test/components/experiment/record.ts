@@ -1,0 +1,75 @@
+// Runs a program against Pulumi's mock engine and returns every resource that it registers, in a stable order.
+
+import * as pulumi from "@pulumi/pulumi";
+
+/** A registered resource, as the mock engine saw it. */
+export interface Recorded {
+  readonly type: string;
+  readonly name: string;
+  readonly inputs: Record<string, unknown>;
+}
+
+export interface RecordOptions {
+  /** @default {} */
+  readonly config?: Readonly<Record<string, string>>;
+  /** @default "exp-smoke" */
+  readonly stack?: string;
+  /** @default true */
+  readonly preview?: boolean;
+  /** Outputs of other stacks by full name; a stack that is absent does not exist. @default {} */
+  readonly stacks?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+/** The resources, the program's outputs with secrets opened, and what was logged. */
+export async function record(
+  program: () => unknown,
+  options: RecordOptions = {},
+): Promise<{ resources: Recorded[]; outputs: unknown; logged: string[] }> {
+  const resources: Recorded[] = [];
+  const logged: string[] = [];
+  const { error, log, warn } = console;
+  pulumi.runtime.setMocks(
+    {
+      newResource: ({ type, name, inputs, id }) => {
+        resources.push({ type, name, inputs });
+        const stdout = name.startsWith("t0-") ? '{"t0UnixNs":"1795000000123456789"}' : '{"cells":[]}';
+        const extra = type === "command:local:Command" ? { stdout } : {};
+        return { id: id ?? `${name}-id`, state: { ...inputs, ...extra } };
+      },
+      call: ({ inputs }) => {
+        const found = options.stacks?.[inputs["name"] as string];
+        // The engine's words, in the field in which gRPC carries them.
+        if (found === undefined)
+          throw Object.assign(new Error(), { details: `unknown stack "${inputs["name"]}"` });
+        return { name: inputs["name"], outputs: found };
+      },
+    },
+    "llm-serving-eval",
+    options.stack ?? "exp-smoke",
+    options.preview ?? true,
+    "organization",
+  );
+  pulumi.runtime.setAllConfig({ ...options.config });
+  const keep = (...parts: unknown[]) => void logged.push(parts.join(" "));
+  Object.assign(console, { error: keep, log: keep, warn: keep });
+  try {
+    let outputs: unknown;
+    let failure: unknown;
+    await pulumi.runtime.runInPulumiStack(async () => {
+      try {
+        const given = await program();
+        outputs = await new Promise<unknown>((resolve) => pulumi.output(given as object).apply(resolve));
+      } catch (error) {
+        // Thrown from here it would also be an unhandled rejection of the stack's own outputs.
+        failure = error;
+      }
+      return {};
+    });
+    await pulumi.runtime.disconnect();
+    if (failure !== undefined) throw failure;
+    resources.sort((left, right) => (`${left.type} ${left.name}` < `${right.type} ${right.name}` ? -1 : 1));
+    return { resources, outputs, logged };
+  } finally {
+    Object.assign(console, { error, log, warn });
+  }
+}

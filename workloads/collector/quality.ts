@@ -1,0 +1,111 @@
+// quality.json: a few checks that say whether the results can be trusted. Every failed part of the export is one.
+import type { LoadReport, QualityCheck } from "../shared/rows.ts";
+import type { ClusterExport } from "./cluster.ts";
+import type { JobExport, TargetHealth } from "./prometheus.ts";
+import type { RequestsExport } from "./requests.ts";
+import type { Stats } from "./summary.ts";
+
+export interface Evidence {
+  readonly report: LoadReport | undefined;
+  /** Why there is no report. */
+  readonly reportProblem: string | undefined;
+  readonly requests: RequestsExport;
+  readonly tokens: TokenCounts;
+  readonly overall: Stats;
+  /** Poisson and burst arrivals scatter around the target rate; constant ones do not. */
+  readonly randomArrivals: boolean;
+  readonly jobs: readonly JobExport[];
+  readonly health: readonly TargetHealth[];
+  readonly cluster: ClusterExport | undefined;
+  /** Parts of the export that failed, with the reason. */
+  readonly problems: readonly string[];
+}
+
+export interface TokenCounts {
+  readonly ok: number;
+  readonly promptAsExpected: number;
+  readonly outputAsExpected: number;
+}
+
+const lagLimitMs = 50;
+
+export function qualityChecks(evidence: Evidence): readonly QualityCheck[] {
+  const { report, requests, tokens, overall, jobs, health } = evidence;
+  const empty = jobs.filter(({ samples }) => samples === 0).map(({ job }) => job);
+  const scrapes = health.reduce((sum, { samples }) => sum + samples, 0);
+  const up = health.reduce((sum, { samples, upShare }) => sum + samples * upShare, 0);
+  const down = health.filter(({ upShare }) => upShare < 1).map(({ job, instance }) => `${job} ${instance}`);
+  const lag = overall.lagMs.p99;
+  const sent = overall.ratePerSecond.sent;
+  const target = overall.ratePerSecond.target;
+  const problems = [...evidence.problems, ...(evidence.cluster?.problems ?? [])];
+  return [
+    check("load-ended", report !== undefined, "true", report !== undefined, evidence.reportProblem),
+    check(
+      "load-not-aborted",
+      report?.aborted ?? null,
+      "false",
+      report?.aborted === false,
+      report?.abortReason,
+    ),
+    check(
+      "rows-equal-scheduled",
+      requests.rows,
+      `== ${report?.requests.scheduled ?? "(unknown)"}`,
+      requests.rows === report?.requests.scheduled,
+    ),
+    check("rows-readable", requests.unreadableLines, "== 0 unreadable lines", requests.unreadableLines === 0),
+    check("requests-ok", overall.requests.ok, "> 0", overall.requests.ok > 0),
+    check("lag-p99-ms", lag, `< ${lagLimitMs}`, lag !== null && lag < lagLimitMs),
+    share("prompt-tokens-as-expected", tokens.promptAsExpected, tokens.ok),
+    share("output-tokens-as-expected", tokens.outputAsExpected, tokens.ok),
+    rateCheck(sent, target, overall.seconds, evidence.randomArrivals),
+    check("metrics-jobs", jobs.length, "> 0", jobs.length > 0),
+    check("metrics-jobs-empty", empty.length, "== 0", empty.length === 0, empty.join(", ")),
+    check(
+      "targets-up-share",
+      scrapes === 0 ? null : up / scrapes,
+      ">= 0.99",
+      scrapes > 0 && up / scrapes >= 0.99,
+      down.slice(0, 10).join(", "),
+    ),
+    check(
+      "export-problems",
+      problems.length,
+      "== 0",
+      problems.length === 0,
+      problems.slice(0, 20).join("; "),
+    ),
+  ];
+}
+
+function rateCheck(
+  sent: number | null,
+  target: number | null,
+  seconds: number | null,
+  randomArrivals: boolean,
+): QualityCheck {
+  const known = sent !== null && target !== null && target > 0 && seconds !== null && seconds > 0;
+  if (!known)
+    return check("sent-rate-share", null, ">= 0.98", false, "no request, or no plan to compare with");
+  // A Poisson count of n has the deviation sqrt(n); a constant one misses at most one at the window's edge.
+  const expected = target * seconds;
+  const threshold = 1 - Math.max(0.02, randomArrivals ? 3 / Math.sqrt(expected) : 1 / expected);
+  return check("sent-rate-share", sent / target, `>= ${threshold.toFixed(3)}`, sent / target >= threshold);
+}
+
+function share(name: string, count: number, of: number): QualityCheck {
+  return check(name, of === 0 ? null : count / of, ">= 0.99", of > 0 && count / of >= 0.99);
+}
+
+function check(
+  name: string,
+  value: QualityCheck["value"],
+  threshold: string,
+  pass: boolean,
+  note?: string | null,
+): QualityCheck {
+  const rounded = typeof value === "number" ? Math.round(value * 1e6) / 1e6 : value;
+  const base = { check: name, value: rounded, threshold, pass };
+  return note === undefined || note === null || note === "" ? base : { ...base, note };
+}

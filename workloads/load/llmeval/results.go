@@ -1,0 +1,218 @@
+// The files of the results volume: ready.json, progress.json, requests.jsonl, load.json.
+
+package llmeval
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const (
+	readyFile    = "ready.json"
+	progressFile = "progress.json"
+	requestsFile = "requests.jsonl"
+	loadFile     = "load.json"
+
+	flushInterval = time.Second
+)
+
+type readyReport struct {
+	SchemaVersion  int    `json:"schemaVersion"`
+	PID            int    `json:"pid"`
+	Requests       int    `json:"requests"`
+	ScheduleSha256 string `json:"scheduleSha256"`
+}
+
+// progressReport: requests in flight are sent - completed - failed.
+type progressReport struct {
+	Scheduled int `json:"scheduled"`
+	Sent      int `json:"sent"`
+	// Completed counts the requests that ended well, Failed all others that have a row.
+	Completed  int     `json:"completed"`
+	Failed     int     `json:"failed"`
+	EndsUnixNs *int64s `json:"endsUnixNs"`
+}
+
+// loadReport is load.json, the load generator's report on itself and the marker of its end.
+type loadReport struct {
+	SchemaVersion  int           `json:"schemaVersion"`
+	ExperimentID   string        `json:"experimentId"`
+	LoadGenerator  string        `json:"loadGenerator"`
+	StartedUnixNs  *int64s       `json:"startedUnixNs"`
+	EndedUnixNs    *int64s       `json:"endedUnixNs"`
+	T0UnixNs       *int64s       `json:"t0UnixNs"`
+	ScheduleSha256 string        `json:"scheduleSha256"`
+	Requests       requestCounts `json:"requests"`
+	LagNs          *lagReport    `json:"lagNs"`
+	CPUSeconds     float64       `json:"cpuSeconds"`
+	GoMaxProcs     int           `json:"goMaxProcs"`
+	Workers        int           `json:"workers"`
+	Aborted        bool          `json:"aborted"`
+	AbortReason    *string       `json:"abortReason"`
+}
+
+// requestCounts: ok + failed = scheduled. A request that was never sent has failed.
+type requestCounts struct {
+	Scheduled int `json:"scheduled"`
+	Sent      int `json:"sent"`
+	OK        int `json:"ok"`
+	Failed    int `json:"failed"`
+}
+
+type lagReport struct {
+	Mean int64 `json:"mean"`
+	P50  int64 `json:"p50"`
+	P99  int64 `json:"p99"`
+	Max  int64 `json:"max"`
+}
+
+// lagStatistics takes percentiles by nearest rank. It is nil when nothing was sent.
+func lagStatistics(lags []int64) *lagReport {
+	if len(lags) == 0 {
+		return nil
+	}
+	slices.Sort(lags)
+	sum := int64(0)
+	for _, lag := range lags {
+		sum += lag
+	}
+	rank := func(percent int) int64 { return lags[(len(lags)*percent+99)/100-1] }
+	return &lagReport{Mean: sum / int64(len(lags)), P50: rank(50), P99: rank(99), Max: lags[len(lags)-1]}
+}
+
+// writeJSON replaces the file in one step; a reader never sees a part of it.
+func writeJSON(file string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	temporary, err := os.Create(file + ".tmp")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(append(text, '\n'))
+	err = errors.Join(err, temporary.Sync(), temporary.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), file)
+}
+
+// hasPlayed says whether an earlier process has played this experiment to the end.
+func hasPlayed(spec *Spec) bool {
+	text, err := os.ReadFile(filepath.Join(spec.OutputDir, loadFile))
+	if err != nil {
+		return false
+	}
+	var report loadReport
+	return json.Unmarshal(text, &report) == nil && report.ExperimentID == spec.ExperimentID && !report.Aborted
+}
+
+// setAside renames what an earlier attempt left, so that nothing measured is ever overwritten.
+func setAside(dir string) error {
+	names := []string{requestsFile, loadFile}
+	exists := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}
+	if !slices.ContainsFunc(names, exists) {
+		return nil
+	}
+	attempt := 1
+	taken := func(name string) bool { return exists(fmt.Sprintf("%s.attempt-%d", name, attempt)) }
+	for slices.ContainsFunc(names, taken) {
+		attempt++
+	}
+	for _, name := range names {
+		if !exists(name) {
+			continue
+		}
+		file := filepath.Join(dir, name)
+		if err := os.Rename(file, fmt.Sprintf("%s.attempt-%d", file, attempt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rowLog writes the rows from one goroutine and counts them.
+type rowLog struct {
+	rows   chan *row
+	ended  chan struct{}
+	file   *os.File
+	onTick func(*rowLog)
+
+	// The rest belongs to the goroutine until ended is closed.
+	lags []int64
+	// failed counts the aborted ones too.
+	ok, failed, aborted int
+	err                 error
+}
+
+// openRowLog starts the log. The channel holds every row, so that no worker ever waits for the disk. onTick runs in the
+// log's goroutine once a second and at the end.
+func openRowLog(file string, count int, onTick func(*rowLog)) (*rowLog, error) {
+	// An existing file has been set aside; if one is here nevertheless, another process writes it.
+	opened, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	log := &rowLog{rows: make(chan *row, count), ended: make(chan struct{}), file: opened, onTick: onTick}
+	go log.run()
+	return log, nil
+}
+
+func (l *rowLog) run() {
+	defer close(l.ended)
+	buffered := bufio.NewWriterSize(l.file, 256<<10)
+	encoder := json.NewEncoder(buffered)
+	encoder.SetEscapeHTML(false)
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case r, more := <-l.rows:
+			if !more {
+				l.err = errors.Join(l.err, buffered.Flush(), l.file.Sync(), l.file.Close())
+				l.onTick(l)
+				return
+			}
+			l.count(r)
+			if err := encoder.Encode(r); err != nil && l.err == nil {
+				l.err = err
+			}
+		case <-tick.C:
+			if err := buffered.Flush(); err != nil && l.err == nil {
+				l.err = err
+			}
+			l.onTick(l)
+		}
+	}
+}
+
+func (l *rowLog) count(r *row) {
+	if r.Status == statusOK {
+		l.ok++
+	} else {
+		l.failed++
+	}
+	if r.Status == statusAborted {
+		l.aborted++
+	}
+	if r.LagNs != nil {
+		l.lags = append(l.lags, *r.LagNs)
+	}
+}
+
+// close waits until every row is on the disk.
+func (l *rowLog) close() error {
+	close(l.rows)
+	<-l.ended
+	return l.err
+}

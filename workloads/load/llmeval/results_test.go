@@ -1,0 +1,101 @@
+package llmeval
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestLagStatistics(t *testing.T) {
+	var lags []int64
+	for i := range 200 {
+		lags = append(lags, int64(200-i))
+	}
+	if got, want := *lagStatistics(lags), (lagReport{Mean: 100, P50: 100, P99: 198, Max: 200}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := *lagStatistics([]int64{7}), (lagReport{7, 7, 7, 7}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := lagStatistics(nil); got != nil {
+		t.Errorf("got %+v for no request, want nil", got)
+	}
+}
+
+func TestSetAside(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range []string{"one", "two"} {
+		put(requestsFile, text)
+		if err := setAside(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(loadFile, "three")
+	if err := setAside(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := setAside(dir); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		text, _ := os.ReadFile(filepath.Join(dir, entry.Name()))
+		got[entry.Name()] = string(text)
+	}
+	want := map[string]string{"requests.jsonl.attempt-1": "one", "requests.jsonl.attempt-2": "two", "load.json.attempt-3": "three"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestHasPlayed(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"experimentId":"x-r1-abc","aborted":false}`: true,
+		`{"experimentId":"x-r1-abc","aborted":true}`:  false,
+		`{"experimentId":"y-r1-abc","aborted":false}`: false,
+		`{"experi`: false,
+	} {
+		dir := filepath.Dir(write(t, loadFile, text))
+		if got := hasPlayed(&Spec{ExperimentID: "x-r1-abc", OutputDir: dir}); got != want {
+			t.Errorf("%s: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestRowJSON(t *testing.T) {
+	cell := Cell{ID: "rate-4", PromptTokens: 64, OutputTokens: 3}
+	r := newRow("smoke-r1-3f9ac2", &scheduled{index: 17, cell: &cell, phase: "before"})
+	unsent := `{"requestId":"smoke-r1-3f9ac2-000017","cell":"rate-4","phase":"before","scheduledUnixNs":null,"sentUnixNs":null,"lagNs":null,` +
+		`"connectNs":null,"connectionReused":false,"headersNs":null,"firstChunkNs":null,"firstTokenNs":null,"lastTokenNs":null,"doneNs":null,` +
+		`"ttftNs":null,"itlNs":[],"chunkTokens":[],"e2eNs":null,"tpotNs":null,"status":"aborted","httpStatus":null,"error":null,` +
+		`"promptTokens":null,"outputTokens":null,"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":null,"worker":null,"responseBytes":0}`
+	check := func(want string) {
+		t.Helper()
+		got, err := json.Marshal(r)
+		if err != nil || string(got) != want {
+			t.Errorf("error %v\n got %s\nwant %s", err, got, want)
+		}
+	}
+	check(unsent)
+
+	r.take(parseStream(parts(delta(`"role":"assistant"`), delta(`"content":"a"`), delta(`"content":"b"`), delta(`"content":"c"`), finish+usage, done)))
+	r.Status = statusOK
+	r.ScheduledUnixNs = unixNs(time.Unix(1790000000, 123456789))
+	r.SentUnixNs = unixNs(time.Unix(1790000000, 123456799))
+	lag, worker := int64(10), 3
+	r.LagNs, r.Worker = &lag, &worker
+	check(`{"requestId":"smoke-r1-3f9ac2-000017","cell":"rate-4","phase":"before","scheduledUnixNs":"1790000000123456789",` +
+		`"sentUnixNs":"1790000000123456799","lagNs":10,"connectNs":null,"connectionReused":false,"headersNs":null,"firstChunkNs":10000000,` +
+		`"firstTokenNs":20000000,"lastTokenNs":40000000,"doneNs":60000000,"ttftNs":20000000,"itlNs":[10000000,10000000],"chunkTokens":[1,1,1],` +
+		`"e2eNs":60000000,"tpotNs":10000000,"status":"ok","httpStatus":null,"error":null,"promptTokens":64,"outputTokens":3,` +
+		`"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":"length","worker":3,"responseBytes":0}`)
+}
