@@ -9,6 +9,8 @@ export const versions = {
   node: "24.21.0",
   k6: "2.2.0",
   ray: "2.58.0",
+  /** Ray in the image of the simulator. */
+  raySimulator: "2.55.0",
 } as const;
 
 /** Version of the images that this repository builds itself. */

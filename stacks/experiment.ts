@@ -65,7 +65,7 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
       resolved,
       images,
       ...(facts?.storageClass === undefined ? {} : { storageClass: facts.storageClass }),
-      ...(resolved.engine === "vllm" ? { rayVersion: versions.ray } : {}),
+      rayVersion: resolved.engine === "vllm" ? versions.ray : versions.raySimulator,
       kubeconfig,
       prometheusUrl: facts?.prometheusUrl ?? defaultPrometheusUrl,
       standIns: [...engineStandIn(resolved, images.serveSimulator), ...standInsOf(facts?.capabilities ?? {})],

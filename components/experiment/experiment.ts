@@ -28,7 +28,7 @@ export interface ExperimentArgs extends RunArgs {
    */
   readonly storageClass?: string;
   /** Ray version of the image that serves; see RayServiceArgs. */
-  readonly rayVersion?: string;
+  readonly rayVersion: string;
   readonly kubeconfig: pulumi.Input<string>;
   /** Address of Prometheus inside the cluster. */
   readonly prometheusUrl: string;
@@ -88,7 +88,7 @@ export class Experiment extends pulumi.ComponentResource {
         experiment: resolved,
         image: resolved.engine === "vllm" ? images.rayLlm : images.serveSimulator,
         serviceAccount: serviceAccounts.ray,
-        ...(args.rayVersion === undefined ? {} : { rayVersion: args.rayVersion }),
+        rayVersion: args.rayVersion,
         ...(args.huggingFaceToken === undefined ? {} : { huggingFaceToken: args.huggingFaceToken }),
       },
       granted,

@@ -44,9 +44,8 @@ case $key in
   serveSimulator)
     reference=docker.io/llm-serving-eval/serve-simulator:0.1.0
     layers=("$tools/ray-layer/layer.tar.zst")
-    mkdir -p "$files/serve_app"
-    cp workloads/serve-simulator/*.py "$files/serve_app/"
-    environment='["PATH=/opt/ray/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","PYTHONPATH=/serve_app"]'
+    # Over the copy in the big layer, so that a change of the application makes a small layer.
+    install -D -m 644 -t "$files/opt/serve-simulator" workloads/serve-simulator/*.py
     stand_in="llm-d-inference-sim in place of vLLM"
     ;;
   pause)

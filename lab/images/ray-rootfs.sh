@@ -109,9 +109,10 @@ echo /opt/serve-simulator >"$out/opt/ray/lib/python3.11/site-packages/serve-simu
 for name in ray serve; do ln -s "/opt/ray/bin/$name" "$out/usr/local/bin/$name"; done
 inside useradd --create-home --uid 1000 --shell /bin/bash ray
 
-# Byte code that never looks at the sources' times: they change on the way through an image layer.
+# Byte code that never looks at the sources: their times change on the way through an image layer. Not for our own
+# application: a later layer may replace it, and stale byte code would run in its place.
 inside /opt/ray/bin/python -m compileall -q -j 2 --invalidation-mode unchecked-hash \
-  /opt/ray/lib/python3.11/site-packages /opt/serve-simulator || true
+  /opt/ray/lib/python3.11/site-packages || true
 
 inside apt-get clean
 rm -rf "$out"/var/lib/apt/lists/* "$out"/var/cache/apt/*.bin "$out"/var/log/{apt,dpkg.log,alternatives.log} \

@@ -1,4 +1,7 @@
-"""ASGI application that hands requests to the replica's engine and its bytes back as they come. Standard library only."""
+"""ASGI application between Serve and the replica's engine: hands bytes on as they come.
+
+Standard library only.
+"""
 
 import asyncio
 import json
@@ -10,7 +13,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# The engine's other routes stay closed: /admin/config would reach one replica out of many, unseen by the results.
+# The engine's other routes stay closed: /admin/config would reach one replica out of many,
+# unseen by the results.
 ROUTES = {
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
@@ -44,7 +48,10 @@ class UpstreamError(Exception):
 
 
 class EngineProxy:
-    """Forwards to 127.0.0.1:`port`. One connection for each request: nothing stale, and closing it cancels."""
+    """Forwards to 127.0.0.1:`port`.
+
+    One connection for each request: nothing stale, and closing it cancels.
+    """
 
     def __init__(self, port: int, replica: str, engine: str, version: str) -> None:
         self._port = port
@@ -76,14 +83,15 @@ class EngineProxy:
         except (OSError, TimeoutError) as error:
             await self._send_error(send, 503, f"engine is not reachable: {error}")
             return
-        # A client that goes away ends the engine's work as well: the read below fails once the connection is cut.
+        # A client that goes away cuts the engine's connection too: the read below fails then.
         watcher = asyncio.create_task(_abort_on_disconnect(receive, writer))
         try:
             writer.write(self._request_head(scope, len(body)) + body)
             await self._relay(reader, send)
         except (OSError, asyncio.IncompleteReadError, UpstreamError) as error:
             if not watcher.done():
-                # Raised, not ended: the client must see a broken stream, never a short but complete one.
+                # Raised, not ended: the client must see a broken stream, never a short
+                # but complete one.
                 raise UpstreamError(f"engine's answer broke off: {error}") from error
         finally:
             watcher.cancel()

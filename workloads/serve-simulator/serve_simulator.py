@@ -1,6 +1,7 @@
-"""Ray Serve application with one llm-d-inference-sim process behind each replica: the stand-in for vLLM.
+"""Ray Serve application with one llm-d-inference-sim process behind each replica.
 
-RayService import path `serve_simulator:build_app`. It serves no model, and says so in every response.
+The stand-in for vLLM; RayService import path `serve_simulator:build_app`. It serves no
+model, and says so in every response.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 class _RawAsgi(Response):
-    """Serve awaits a Response with the raw ASGI arguments: no wrapper is left between engine and proxy."""
+    """Serve awaits a Response with the raw ASGI arguments: no wrapper is left in between."""
 
     def __init__(self, app: EngineProxy) -> None:
         self._app = app
@@ -90,7 +91,8 @@ def build_app(args: Mapping[str, Any]) -> serve.Application:
     if not args.get("model"):
         raise ValueError("args.model: missing; give the name under which to serve")
     values = {**DEFAULTS, **args}
-    flags(values["simulator"])  # fail here, in the application's status, not in each replica
+    # Fail here, in the application's status, not in each replica.
+    flags(values["simulator"])
     settings = SimulatorSettings(
         model=values["model"],
         port=values["port"],

@@ -1,4 +1,7 @@
-"""The llm-d-inference-sim process of one replica: its command line, start, wait for an answer, stop. Standard library only."""
+"""The llm-d-inference-sim process of one replica: command line, start, wait, stop.
+
+Standard library only.
+"""
 
 import asyncio
 import contextlib
@@ -41,13 +44,13 @@ OPTIONS: Mapping[str, str] = {
 DEFAULTS: Mapping[str, object] = {
     "time_to_first_token_ms": 100,
     "inter_token_latency_ms": 20,
-    # The simulator's own defaults (5 sequences, 1024 tokens) would measure its queue instead of the load.
+    # The simulator's own defaults (5 sequences, 1024 tokens) would measure its queue.
     "max_num_seqs": 256,
     "max_model_len": 32768,
     "seed": 1,
     # Without it the simulator asks a model hub for the tokenizer at start.
     "force_dummy_tokenizer": True,
-    # Keeps the client's x-request-id as the engine's request id: the join key between the load log and the engine.
+    # The client's x-request-id becomes the engine's request id: the join key of the logs.
     "enable_request_id_headers": True,
 }
 
@@ -73,7 +76,7 @@ class SimulatorSettings:
 
 
 def flags(options: Mapping[str, object]) -> list[str]:
-    """Command line flags of `options`; raises ValueError that names the key, the value and what is allowed."""
+    """Command line flags of `options`; a ValueError names key, value and what is allowed."""
     result = []
     for name, value in options.items():
         kind = OPTIONS.get(name)
@@ -108,7 +111,7 @@ def _flag(name: str, kind: str, value: object) -> str:
 
 
 def binary_version(binary: str) -> str:
-    """The module version that Go recorded in the executable: what runs, not what somebody configured."""
+    """The module version that Go recorded in the executable: what runs, not what is meant to."""
     pattern = rb"(?:mod|dep)\tgithub\.com/llm-d/llm-d-inference-sim\t(v[^\t\n]+)"
     with open(binary, "rb") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -131,7 +134,7 @@ class Simulator:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Starts the process and returns once it answers GET /health; raises when it ends or stays silent."""
+        """Returns once the process answers GET /health; raises when it ends or stays silent."""
         self._process = await asyncio.create_subprocess_exec(
             # The kernel ends the simulator with the replica, also when the replica is killed.
             "setpriv",

@@ -27,7 +27,7 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
           "template": {
             "metadata": {
               "labels": {
-                "app.kubernetes.io/name": "ray-head",
+                "app.kubernetes.io/name": "kuberay",
                 "app.kubernetes.io/part-of": "llm-serving-eval",
                 "llmeval/experiment": "smoke",
               },
@@ -105,7 +105,7 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
             "template": {
               "metadata": {
                 "labels": {
-                  "app.kubernetes.io/name": "ray-worker",
+                  "app.kubernetes.io/name": "kuberay",
                   "app.kubernetes.io/part-of": "llm-serving-eval",
                   "llmeval/experiment": "smoke",
                   "llmeval/replica": "replica-0",
@@ -175,7 +175,7 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
             "template": {
               "metadata": {
                 "labels": {
-                  "app.kubernetes.io/name": "ray-worker",
+                  "app.kubernetes.io/name": "kuberay",
                   "app.kubernetes.io/part-of": "llm-serving-eval",
                   "llmeval/experiment": "smoke",
                   "llmeval/replica": "replica-1",
@@ -290,7 +290,7 @@ test("vLLM: accelerators, placement group, weights and token", () => {
           "template": {
             "metadata": {
               "labels": {
-                "app.kubernetes.io/name": "ray-head",
+                "app.kubernetes.io/name": "kuberay",
                 "app.kubernetes.io/part-of": "llm-serving-eval",
                 "llmeval/experiment": "falcon-baseline",
               },
@@ -377,7 +377,7 @@ test("vLLM: accelerators, placement group, weights and token", () => {
             "template": {
               "metadata": {
                 "labels": {
-                  "app.kubernetes.io/name": "ray-worker",
+                  "app.kubernetes.io/name": "kuberay",
                   "app.kubernetes.io/part-of": "llm-serving-eval",
                   "llmeval/experiment": "falcon-baseline",
                   "llmeval/replica": "replica-0",

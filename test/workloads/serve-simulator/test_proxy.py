@@ -1,4 +1,6 @@
-"""Proxy before a fake engine: bytes, heads, errors and cut connections pass through as they are. No Ray needed.
+"""Proxy before a fake engine: bytes, heads, errors and cut connections pass as they are.
+
+Needs no Ray and no package:
 
 python3 -m unittest discover -s test/workloads/serve-simulator
 """
@@ -30,7 +32,7 @@ def chunk(data: bytes) -> bytes:
 
 
 class FakeEngine:
-    """Answers each connection with the given steps: bytes are written, numbers are seconds to wait."""
+    """Answers a connection by steps: bytes are written, numbers are seconds to wait."""
 
     def __init__(self, *steps: bytes | float) -> None:
         self.steps = steps

@@ -1,4 +1,4 @@
-"""Command line and life of the simulator process, with a small script in the simulator's place. No Ray needed."""
+"""Command line and life of the simulator process, with a small script in its place."""
 
 import asyncio
 import os
@@ -24,7 +24,9 @@ port = int(sys.argv[1].removeprefix("--port="))
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
     def log_message(self, *args):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
