@@ -38,12 +38,15 @@ export async function fetchResults(
   await deliver(output, access.experimentId);
 }
 
-/** Prints the table on stderr and the summary on stdout; a run that did not complete is an error, with its files kept. */
+/**
+ * Prints the table for a terminal, or for a program the summary as JSON with the table in it. A run that did not
+ * complete is an error, with its files kept.
+ */
 export async function deliver(output: string, experimentId: string, loadFailure?: string): Promise<void> {
   const folder = join(output, experimentId);
   const results = await readResults(folder);
-  process.stderr.write(summaryTable(results));
-  process.stdout.write(`${JSON.stringify(results.summary)}\n`);
+  const table = summaryTable(results);
+  process.stdout.write(process.stdout.isTTY ? table : `${JSON.stringify({ ...results.summary, table })}\n`);
   if (results.manifest.complete) return;
   const ended = results.quality.checks.find(({ check }) => check === "load-ended");
   const reason = loadFailure ?? ended?.note ?? "the load has not ended by itself";

@@ -57,7 +57,7 @@ const commands: Readonly<Record<string, Command>> = {
   results: {
     summary: "wait until the results are complete, fetch and verify them, and print the summary",
     details:
-      "Prints the summary's table on stderr and its JSON on stdout. What is there already is not fetched again.",
+      "Prints the summary, as JSON where stdout is no terminal. What is there already is not fetched again.",
     options: {
       namespace,
       "experiment-id": experimentId,

@@ -21,6 +21,7 @@ import { throwProblems } from "../experiments/problems.ts";
 import { acceleratorProblems, tryResolve } from "../experiments/resolve.ts";
 import type { ResolvedExperiment } from "../experiments/schema.ts";
 import { type ExperimentSettings, experimentKeys, readExperimentSettings } from "../experiments/settings.ts";
+import type { Summary } from "../workloads/collector/summary.ts";
 
 /** Configuration keys that this kind of stack reads. */
 export const configKeys: readonly string[] = Object.keys(experimentKeys);
@@ -30,7 +31,8 @@ export interface ExperimentOutputs {
   readonly namespace: string;
   /** When the first cell began: integer nanoseconds since 1970 as text, and the same in UTC. */
   readonly t0: pulumi.Output<{ readonly unixNs: string; readonly utc: string }>;
-  readonly summary: pulumi.Output<unknown>;
+  /** The key figures; all of them are in the results' summary.json. */
+  readonly summary: pulumi.Output<Headline>;
   /** Where the results lie on the machine that ran `pulumi up`. */
   readonly resultsDirectory: string;
 }
@@ -78,7 +80,11 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
     experimentId: id,
     namespace: stack,
     t0: experiment.timeline.apply((timeline) => toInstant(timeline as { readonly t0UnixNs: string })),
-    summary: experiment.summary,
+    summary: experiment.summary.apply(async (summary) => {
+      // A log line of the program stays on the screen; those of the command that fetched give way to the next.
+      if (!pulumi.runtime.isDryRun()) await pulumi.log.info(summary.table);
+      return toHeadline(summary);
+    }),
     resultsDirectory: `fetched/${id}`,
   };
 }
@@ -153,6 +159,46 @@ async function warnOfGatedModel(resolved: ResolvedExperiment): Promise<void> {
 
 function engineStandIn(resolved: ResolvedExperiment, image: string): StandIn[] {
   return resolved.engine === "vllm" ? [] : [{ part: "engine", name: resolved.engine, version: image }];
+}
+
+/** Percentiles in milliseconds. */
+type Percentiles = Readonly<Record<"p50" | "p90" | "p99", number | null>>;
+
+interface Headline {
+  readonly measurementOf: "stand-in" | "engine";
+  readonly quality: "pass" | "fail";
+  readonly cells: Readonly<
+    Record<
+      string,
+      {
+        readonly requests: { readonly ok: number; readonly failed: number };
+        readonly ratePerSecond: { readonly target: number | null; readonly sent: number | null };
+        readonly ttftMs: Percentiles;
+        readonly itlMs: Percentiles;
+        readonly e2eMs: Percentiles;
+      }
+    >
+  >;
+}
+
+function toHeadline(summary: Summary): Headline {
+  const percentiles = ({ p50, p90, p99 }: Percentiles): Percentiles => ({ p50, p90, p99 });
+  return {
+    measurementOf: summary.measurementOf,
+    quality: summary.quality.verdict,
+    cells: Object.fromEntries(
+      summary.cells.map(({ id, measured: { requests, ratePerSecond, ttftMs, itlMs, e2eMs } }) => [
+        id,
+        {
+          requests: { ok: requests.ok, failed: requests.failed },
+          ratePerSecond: { target: ratePerSecond.target, sent: ratePerSecond.sent },
+          ttftMs: percentiles(ttftMs),
+          itlMs: percentiles(itlMs),
+          e2eMs: percentiles(e2eMs),
+        },
+      ]),
+    ),
+  };
 }
 
 /** A value that only `up` will know. */

@@ -13,7 +13,7 @@ import type { RunArgs } from "./conventions.ts";
 import { Gate } from "./gate.ts";
 import { Load } from "./load.ts";
 import { RayService } from "./ray-service.ts";
-import { Fetch, ResultsVolume } from "./results.ts";
+import { Fetch, type FetchedSummary, ResultsVolume } from "./results.ts";
 import { RunConfig, type StackInfo, type StandIn } from "./run-config.ts";
 import { WorkloadSources } from "./workload-source.ts";
 
@@ -40,7 +40,7 @@ export interface ExperimentArgs extends RunArgs {
 
 export class Experiment extends pulumi.ComponentResource {
   readonly timeline: pulumi.Output<unknown>;
-  readonly summary: pulumi.Output<unknown>;
+  readonly summary: pulumi.Output<FetchedSummary>;
 
   constructor(name: string, args: ExperimentArgs, opts: pulumi.ComponentResourceOptions) {
     super("llmeval:experiment:Experiment", name, {}, opts);

@@ -234,7 +234,7 @@ function podTemplate(
 }
 
 function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
-  const frugal = args.experiment.engine === "vllm" ? {} : frugalEnv;
+  const frugal: Record<string, string> = args.experiment.engine === "vllm" ? {} : frugalEnv;
   return [
     { name: "RAY_USAGE_STATS_ENABLED", value: "0" },
     ...Object.entries(frugal).map(([name, value]) => ({ name, value })),

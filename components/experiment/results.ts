@@ -4,6 +4,7 @@ import * as command from "@pulumi/command";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import type { Summary } from "../../workloads/collector/summary.ts";
 import { labelsOf } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";
 import {
@@ -135,11 +136,13 @@ export class ResultsVolume extends pulumi.ComponentResource {
   }
 }
 
+export type FetchedSummary = Summary & { readonly table: string };
+
 export class Fetch extends pulumi.ComponentResource {
   /** timeline.json of the run. */
   readonly timeline: pulumi.Output<unknown>;
-  /** What the run's summary says. */
-  readonly summary: pulumi.Output<unknown>;
+  /** summary.json of the run, with its table for people. */
+  readonly summary: pulumi.Output<FetchedSummary>;
 
   constructor(name: string, args: FetchArgs, opts: pulumi.ComponentResourceOptions) {
     super("llmeval:experiment:Fetch", name, {}, opts);
@@ -164,7 +167,7 @@ export class Fetch extends pulumi.ComponentResource {
     const t0 = run("t0", deadlines.t0CommandSeconds, args.t0Needs);
     const results = run("results", deadlines.resultsCommandSeconds, [...args.resultsNeed, t0]);
     this.timeline = parsed(t0.stdout);
-    this.summary = parsed(results.stdout);
+    this.summary = parsed(results.stdout) as pulumi.Output<FetchedSummary>;
     this.registerOutputs({ timeline: this.timeline, summary: this.summary });
   }
 }

@@ -304,7 +304,7 @@ test("help, and clear errors for what cannot be understood", async () => {
     usage: llmeval results [options]
 
     wait until the results are complete, fetch and verify them, and print the summary
-    Prints the summary's table on stderr and its JSON on stdout. What is there already is not fetched again.
+    Prints the summary, as JSON where stdout is no terminal. What is there already is not fetched again.
 
       --namespace NAME      namespace of the experiment (required)
       --experiment-id ID    id of the experiment, e.g. smoke-r1-3f9ac2 (required)
@@ -455,13 +455,20 @@ test("results: waits, fetches, verifies, prints; a second call needs no cluster"
   await said(server, "/pods/collector-x1/log");
   writeResults(volume);
   const { status, stdout, stderr } = await running;
-  expect({ status, stderr: progressOf(stderr).replace(/\d\d s left/, "N s left") }).toMatchInlineSnapshot(`
+  const { table: shown, ...summary } = JSON.parse(stdout) as { table: string };
+  const told = {
+    status,
+    stderr: progressOf(stderr).replace(/\d\d s left/, "N s left"),
+    table: stable(shown),
+  };
+  expect(told).toMatchInlineSnapshot(`
     {
       "status": 0,
       "stderr": "load: 57/80 requests sent, 0 failed, N s left
     collecting: collector: metrics: job ray (1 of 8)
     fetched 6 of 6 files, all 6 verified by sha256 (10.6 kB)
-
+    ",
+      "table": "
     experiment smoke-r1-3f9ac2, model falcon-h1-7b-instruct, T0 2023-11-14T22:13:20.123456789Z
     *** STAND-IN, NO MEASUREMENT OF A MODEL: answered by a stand-in, not by a model: llm-d-inference-sim v0.10.2. ***
 
@@ -480,7 +487,7 @@ test("results: waits, fetches, verifies, prints; a second call needs no cluster"
     ",
     }
   `);
-  expect(stdout).toBe(`${JSON.stringify(JSON.parse(readFileSync(join(volume, "summary.json"), "utf8")))}\n`);
+  expect(summary).toEqual(JSON.parse(readFileSync(join(volume, "summary.json"), "utf8")));
   for (const path of ["manifest.json", "logs/worker a/ray#1.log", "metrics/empty.jsonl.gz"]) {
     expect(readFileSync(join(output, id, path))).toEqual(readFileSync(join(volume, path)));
   }
@@ -508,7 +515,7 @@ test("results: waits, fetches, verifies, prints; a second call needs no cluster"
   expect(readFileSync(join(output, id, "notes.txt"), "utf8")).toBe("mine\n");
 
   const table = await llmeval(["summary", join(output, id)]);
-  expect(table).toEqual({ status: 0, stdout: stderr.slice(stderr.indexOf("\nexperiment")), stderr: "" });
+  expect(table).toEqual({ status: 0, stdout: shown, stderr: "" });
 });
 
 test("fetch: needs a manifest; continues a half-done folder; refuses what does not fit", async () => {
@@ -566,11 +573,17 @@ test("a run that did not complete is an error, with its files kept", async () =>
   const running = llmeval(["results", ...common(), "--output", output], kubeconfig(server.url));
   await said(server, "/pods/collector-x1/log");
   renameSync(join(volume, "later.json"), join(volume, "manifest.json"));
-  const { status, stderr } = await running;
+  const { status, stdout, stderr } = await running;
   expect(status).toBe(1);
-  expect(progressOf(stderr).replace(/\nlatencies(?:.|\n)*?\n\n/, "\n(table)\n")).toMatchInlineSnapshot(`
+  const { table } = JSON.parse(stdout) as { table: string };
+  expect(
+    progressOf(stderr) + stable(table).replace(/\nlatencies(?:.|\n)*?\n\n/, "\n(table)\n"),
+  ).toMatchInlineSnapshot(`
     "the load has failed; collector: pod Running
     fetched 6 of 6 files, all 6 verified by sha256 (10.6 kB)
+    error: experiment smoke-r1-3f9ac2 did not complete: Job load-smoke-r1-3f9ac2 in namespace exp-smoke has failed (BackoffLimitExceeded: Job has reached the specified backoff limit); last lines of its log:
+      load: out of memory
+    what there is lies in TMP/smoke-r1-3f9ac2; for another run raise llmeval:run in the stack's configuration
 
     experiment smoke-r1-3f9ac2, model falcon-h1-7b-instruct, T0 2023-11-14T22:13:20.123456789Z
     *** STAND-IN, NO MEASUREMENT OF A MODEL: answered by a stand-in, not by a model: llm-d-inference-sim v0.10.2. ***
@@ -581,9 +594,6 @@ test("a run that did not complete is an error, with its files kept", async () =>
     quality: 1 of 2 checks passed
       failed: targets-up-share is 0.93, asked: >= 0.99 (ray 10.0.0.1:8080)
     results: TMP/smoke-r1-3f9ac2 (6 files)
-    error: experiment smoke-r1-3f9ac2 did not complete: Job load-smoke-r1-3f9ac2 in namespace exp-smoke has failed (BackoffLimitExceeded: Job has reached the specified backoff limit); last lines of its log:
-      load: out of memory
-    what there is lies in TMP/smoke-r1-3f9ac2; for another run raise llmeval:run in the stack's configuration
     "
   `);
   expect(existsSync(join(output, id, "manifest.json"))).toBe(true);

@@ -146,8 +146,10 @@ async function exportMetrics(
     jobs.push(job);
     if (job.problem !== undefined) parts.problems.push(`metrics: job ${name}: ${job.problem}`);
   }
+  // From T0 on: before it, a target may still have been starting.
+  const judged = { ...window, startUnixSeconds: window.startUnixSeconds + leadInSeconds };
   const health = await parts.run("metrics: health of the scrapes", () =>
-    prometheus.health(window, settings.scrapeIntervalSeconds),
+    prometheus.health(judged, settings.scrapeIntervalSeconds),
   );
   const targets = await parts.run("metrics: targets", () => prometheus.targets());
   const version = await parts.run("metrics: version", () => prometheus.version());
@@ -240,7 +242,7 @@ async function main(): Promise<void> {
 
   // Requests.
   const summarizer = new Summarizer(spec?.cells ?? [], t0);
-  const tokens = { ok: 0, promptAsExpected: 0, outputAsExpected: 0 };
+  const tokens = { ok: 0, promptOverheads: new Map<number, number>(), outputAsExpected: 0 };
   let lastDoneUnixNs: bigint | undefined;
   const requests = (await parts.run("requests", async () => {
     const result = await exportRequests(
@@ -254,7 +256,10 @@ async function main(): Promise<void> {
         }
         if (row.status !== "ok") return;
         tokens.ok += 1;
-        if (row.promptTokens === row.expectedPromptTokens) tokens.promptAsExpected += 1;
+        if (row.promptTokens !== null) {
+          const overhead = row.promptTokens - row.expectedPromptTokens;
+          tokens.promptOverheads.set(overhead, (tokens.promptOverheads.get(overhead) ?? 0) + 1);
+        }
         if (row.outputTokens === row.expectedOutputTokens) tokens.outputAsExpected += 1;
       },
     );

@@ -188,7 +188,7 @@ export class Prometheus {
 }
 
 /** Parts of a window that do not overlap: each begins a millisecond after the one before has ended. */
-export function chunksOf(window: Window): readonly Window[] {
+function chunksOf(window: Window): readonly Window[] {
   const chunks: Window[] = [];
   let start = window.startUnixSeconds;
   while (start < window.endUnixSeconds) {

@@ -22,6 +22,7 @@ function program(huggingFaceToken?: string) {
         resolved: resolveExperiment({ projectDir, name: "smoke" }),
         images,
         storageClass: "local-path",
+        rayVersion: "2.55.0",
         kubeconfig: pulumi.secret("the-kubeconfig"),
         prometheusUrl: "http://prometheus.monitoring.svc:9090",
         standIns: [],
@@ -143,7 +144,10 @@ test("the kubeconfig goes into the two commands by stdin, as a secret, and nowhe
 });
 
 test("outputs are what the commands print", () => {
-  expect(outputs).toEqual({ timeline: { t0UnixNs: "1795000000123456789" }, summary: { cells: [] } });
+  expect(outputs).toEqual({
+    timeline: { t0UnixNs: "1795000000123456789" },
+    summary: { quality: { verdict: "pass" }, cells: [] },
+  });
 });
 
 test("a token becomes a Secret that only the Ray pods read", async () => {

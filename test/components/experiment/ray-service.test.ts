@@ -13,7 +13,12 @@ function resolved(name: string, values: Readonly<Record<string, unknown>> = {}) 
 test("the stand-in: one worker group per replica, each with one replica slot", () => {
   const experiment = resolved("smoke", { parallelism: { dataParallelism: 2 } });
   expect(
-    toRayServiceSpec({ experiment, image: "registry/serve-simulator@sha256:1", serviceAccount: "ray" }),
+    toRayServiceSpec({
+      experiment,
+      image: "registry/serve-simulator@sha256:1",
+      serviceAccount: "ray",
+      rayVersion: "2.55.0",
+    }),
   ).toMatchInlineSnapshot(`
     {
       "excludeHeadPodFromServeSvc": true,
@@ -21,8 +26,11 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
         "headGroupSpec": {
           "rayStartParams": {
             "dashboard-host": "0.0.0.0",
+            "include-log-monitor": "no",
+            "no-monitor": "true",
             "num-cpus": "0",
             "num-gpus": "0",
+            "object-store-memory": "78643200",
           },
           "template": {
             "metadata": {
@@ -39,6 +47,30 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                   "env": [
                     {
                       "name": "RAY_USAGE_STATS_ENABLED",
+                      "value": "0",
+                    },
+                    {
+                      "name": "RAY_SERVE_USE_GRPC_BY_DEFAULT",
+                      "value": "1",
+                    },
+                    {
+                      "name": "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
+                      "value": "0",
+                    },
+                    {
+                      "name": "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP",
+                      "value": "0",
+                    },
+                    {
+                      "name": "RAY_SERVE_LOG_TO_STDERR",
+                      "value": "0",
+                    },
+                    {
+                      "name": "RAY_enable_worker_prestart",
+                      "value": "0",
+                    },
+                    {
+                      "name": "RAY_prestart_worker_first_driver",
                       "value": "0",
                     },
                     {
@@ -90,6 +122,7 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
             },
           },
         },
+        "rayVersion": "2.55.0",
         "workerGroupSpecs": [
           {
             "groupName": "replica-0",
@@ -97,8 +130,10 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
             "minReplicas": 1,
             "numOfHosts": 1,
             "rayStartParams": {
+              "include-log-monitor": "no",
               "num-cpus": "1",
               "num-gpus": "0",
+              "object-store-memory": "78643200",
               "resources": ""{\\"replica_slot\\":1}"",
             },
             "replicas": 1,
@@ -118,6 +153,30 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                     "env": [
                       {
                         "name": "RAY_USAGE_STATS_ENABLED",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_USE_GRPC_BY_DEFAULT",
+                        "value": "1",
+                      },
+                      {
+                        "name": "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_LOG_TO_STDERR",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_enable_worker_prestart",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_prestart_worker_first_driver",
                         "value": "0",
                       },
                       {
@@ -167,8 +226,10 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
             "minReplicas": 1,
             "numOfHosts": 1,
             "rayStartParams": {
+              "include-log-monitor": "no",
               "num-cpus": "1",
               "num-gpus": "0",
+              "object-store-memory": "78643200",
               "resources": ""{\\"replica_slot\\":1}"",
             },
             "replicas": 1,
@@ -188,6 +249,30 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                     "env": [
                       {
                         "name": "RAY_USAGE_STATS_ENABLED",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_USE_GRPC_BY_DEFAULT",
+                        "value": "1",
+                      },
+                      {
+                        "name": "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_SERVE_LOG_TO_STDERR",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_enable_worker_prestart",
+                        "value": "0",
+                      },
+                      {
+                        "name": "RAY_prestart_worker_first_driver",
                         "value": "0",
                       },
                       {
@@ -511,7 +596,7 @@ test("vLLM: accelerators, placement group, weights and token", () => {
 
 test("vLLM by default: any accelerator, weights in the pod, no token", () => {
   const experiment = resolved("falcon-baseline");
-  const spec = toRayServiceSpec({ experiment, image: "i", serviceAccount: "ray" });
+  const spec = toRayServiceSpec({ experiment, image: "i", serviceAccount: "ray", rayVersion: "2.55.0" });
   const text = JSON.stringify(spec);
   expect(text).toContain('"volumes":[{"name":"models","emptyDir":{}}]');
   expect(text).not.toContain("HF_TOKEN");
