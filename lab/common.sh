@@ -62,6 +62,36 @@ enter_cgroup() { # HOST
     echo $$ >"$group/cgroup.procs"
   done
 }
+
+# Boots a host and boots it again whenever it reboots, which systemd-nspawn tells by status 133; SIGTERM powers it off.
+# The capabilities are those that kubelet and fault injection need, and runc joins a session keyring.
+run_host() { # NAME
+  local status=133
+  enter_cgroup "$1"
+  trap 'kill -s TERM "$!"' TERM
+  echo $$ >"$lab/run/$1.new"
+  while [ $status = 133 ]; do
+    SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes systemd-nspawn --quiet \
+      --directory="$lab/hosts/$1" --machine="llmeval-$1" --hostname="$1" --boot --register=no --keep-unit --console=pipe \
+      --network-bridge="$bridge" --resolv-conf=off --timezone=off \
+      --capability=CAP_SYS_ADMIN,CAP_NET_ADMIN,CAP_SYS_PTRACE,CAP_SYSLOG,CAP_BPF,CAP_PERFMON,CAP_MKNOD \
+      --system-call-filter='@keyring bpf perf_event_open' --bind=/dev/kmsg --bind=/dev/fuse <&0 &
+    wait "$!"
+    status=$?
+    # A signal ends only the wait.
+    while kill -0 "$!" 2>/dev/null; do wait "$!"; done
+  done
+}
+
+# What runs in the hosts' groups; a systemd-nspawn that was killed leaves its host's processes behind.
+end_cgroups() {
+  local pids deadline=$((SECONDS + 10))
+  while pids=$(find /sys/fs/cgroup/*/llmeval-lab -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u) && [ -n "$pids" ]; do
+    [ $SECONDS -lt $deadline ] || fail "processes of the lab do not end: $(echo $pids)"
+    kill -KILL $pids 2>/dev/null
+    sleep 0.1
+  done
+}
 remove_cgroups() {
   local group
   for group in /sys/fs/cgroup/*/llmeval-lab; do

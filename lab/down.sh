@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Removes all that lab/up.sh made, also of a lab that was only half built: hosts, mirror, mounts, cgroups, bridge,
-# disks. Only processes whose pids the lab recorded are stopped.
+# disks. Only processes that the lab recorded, or that run in its control groups, are stopped.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . lab/common.sh
@@ -16,6 +16,8 @@ for pidfile in "$lab"/run/*.pid; do
   fi
   say "stopped $name"
 done
+
+end_cgroups
 
 # Deepest mounts first.
 awk -v lab="$lab/" 'index($5, lab) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do

@@ -58,15 +58,8 @@ make_host() { # NAME ADDRESS: writes the host's disk
 start_host() { # NAME ADDRESS
   if ! pid_of "$1" >/dev/null; then
     make_host "$1" "$2"
-    # systemd-nspawn wants a terminal, which `script` gives it; the pid is that of systemd-nspawn itself.
-    # @keyring: runc joins a session keyring. The capabilities are those that kubelet and fault injection need.
-    SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes setsid script -qfc ". lab/common.sh; enter_cgroup $1; \
-      echo \$\$ >$lab/run/$1.new; exec systemd-nspawn --quiet \
-      --directory=$lab/hosts/$1 --machine=llmeval-$1 --hostname=$1 --boot --register=no --keep-unit --console=pipe \
-      --network-bridge=$bridge --resolv-conf=off --timezone=off \
-      --capability=CAP_SYS_ADMIN,CAP_NET_ADMIN,CAP_SYS_PTRACE,CAP_SYSLOG,CAP_BPF,CAP_PERFMON,CAP_MKNOD \
-      --system-call-filter='@keyring bpf perf_event_open' --bind=/dev/kmsg --bind=/dev/fuse" /dev/null \
-      >"$lab/log/$1.log" 2>&1 </dev/null &
+    # systemd-nspawn wants a terminal, which `script` gives it.
+    SHELL=/bin/bash setsid script -qfc ". lab/common.sh; run_host $1" /dev/null >"$lab/log/$1.log" 2>&1 </dev/null &
     wait_for 10 "systemd-nspawn of $1 (log: $lab/log/$1.log)" test -s "$lab/run/$1.new"
     remember "$1" "$(cat "$lab/run/$1.new")"
     rm "$lab/run/$1.new"

@@ -285,6 +285,9 @@ export class RayService extends pulumi.ComponentResource {
           annotations: {
             "pulumi.com/waitFor": "condition=Ready",
             "pulumi.com/timeoutSeconds": String(experiment.timeouts.serviceReadySeconds),
+            // The operator writes the spec back with its defaults and so owns it; after a cut while this waited, the
+            // next `up` creates it once more and would meet a conflict.
+            "pulumi.com/patchForce": "true",
           },
         },
         spec: toRayServiceSpec(args),

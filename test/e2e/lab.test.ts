@@ -1,0 +1,445 @@
+// The whole product on the lab, from nothing to nothing: hosts, the cluster stack, experiment stacks, and their removal.
+// The tests are one story: each goes on where the one before it ended. Needs the tools of `lab/with-tools`, and root.
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { gunzipSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+import type { Summary } from "../../workloads/collector/summary.ts";
+import type { Manifest, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
+import {
+  commandOf,
+  type Host,
+  hostState,
+  hosts,
+  Project,
+  Running,
+  readJson,
+  repository,
+  run,
+  sha256,
+  ssh,
+  until,
+} from "./support.ts";
+
+const labDirectory = process.env["LLMEVAL_LAB"] ?? "/var/lib/llmeval-lab";
+const bridge = "llmeval0";
+const requestsOfSmoke = 60;
+/** What is in no state, no log and no result: keys, and the kubeconfig that holds one. */
+const secretText = /PRIVATE KEY|client-key-data/;
+const up = ["--yes", "--skip-preview"];
+const unchanged = [...up, "--expect-no-changes"];
+
+let project: Project;
+/** Each host before anything was installed on it. */
+const pristine: Partial<Record<Host, string[]>> = {};
+let firstRun: { readonly id: string; readonly t0UnixNs: string; readonly jobs: readonly string[] };
+
+interface List<T> {
+  readonly items: readonly T[];
+}
+interface Named {
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
+}
+interface Pod extends Named {
+  readonly status: {
+    readonly phase: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly containerStatuses?: readonly {
+      readonly containerID?: string;
+      readonly restartCount: number;
+      readonly state: { readonly running?: { readonly startedAt: string } };
+    }[];
+  };
+}
+
+const lab = (script: "up.sh" | "down.sh", ...args: string[]) =>
+  run(join(repository, "lab", script), args, { timeoutMs: 180_000 });
+
+/** The pids of the lab's processes and when its facts were last written. */
+function labState(): Record<string, string> {
+  const facts = [".lab/images.json", ".lab/k3s.sha256", ".lab/ssh/id_ed25519", ".lab/ssh/known_hosts"];
+  const pids = readdirSync(join(labDirectory, "run")).filter((file) => file.endsWith(".pid"));
+  return Object.fromEntries([
+    ...facts.map((file) => [file, String(statSync(join(repository, file)).mtimeMs)]),
+    ...pids.map((file) => [file, readFileSync(join(labDirectory, "run", file), "utf8").trim()]),
+  ]);
+}
+
+/** What there is of a lab on this machine; empty when there is none. */
+function labRemains(): string[] {
+  const processes = readdirSync("/proc").filter((pid) => commandOf(pid).includes(`${labDirectory}/`));
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((path) => path.startsWith(`${labDirectory}/`));
+  const groups = readdirSync("/sys/fs/cgroup").map((controller) =>
+    join("/sys/fs/cgroup", controller, "llmeval-lab"),
+  );
+  const paths = [labDirectory, join(repository, ".lab"), join("/sys/class/net", bridge), ...groups];
+  return [
+    ...processes.map((pid) => `process ${pid}`),
+    ...mounts,
+    ...paths.filter((path) => existsSync(path)),
+  ];
+}
+
+async function pods(): Promise<readonly Pod[]> {
+  return (await project.kubectl<List<Pod>>("get", "pods", "-A")).items;
+}
+
+/** Waits until a node's lease was renewed and every pod was ready after an instant of the host's clock. */
+async function untilBack(since: Date, { restarted }: { readonly restarted: boolean }): Promise<void> {
+  await until("the cluster to be back", 120, async () => {
+    const lease = await project.kubectl<{ readonly spec: { readonly renewTime: string } }>(
+      ...["get", "lease", "-n", "kube-node-lease", "server-1"],
+    );
+    if (new Date(lease.spec.renewTime) < since) return `the node's lease is from ${lease.spec.renewTime}`;
+    if ((await nodeReady("server-1")) !== "True") return "the node is not Ready";
+    const late = (await pods()).filter(({ status }) => {
+      const ready = status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+      const fresh = status.containerStatuses?.every(
+        ({ state }) => new Date(state.running?.startedAt ?? 0) >= since,
+      );
+      return !ready || (restarted && !fresh);
+    });
+    return late.length === 0
+      ? undefined
+      : `not ready: ${late.map(({ metadata }) => metadata.name).join(", ")}`;
+  });
+}
+
+async function nodeReady(name: string): Promise<string | undefined> {
+  const node = await project.kubectl<Pod>("get", "node", name);
+  return node.status.conditions?.find(({ type }) => type === "Ready")?.status;
+}
+
+/** Container ids and restart counts: the same as long as nothing was started anew. */
+async function containers(): Promise<string[]> {
+  const all = (await pods()).flatMap(({ metadata, status }) =>
+    (status.containerStatuses ?? []).map(
+      ({ containerID, restartCount }) => `${metadata.name} ${containerID} ${restartCount}`,
+    ),
+  );
+  return all.sort();
+}
+
+async function jobs(): Promise<string[]> {
+  const { items } = await project.kubectl<List<Named>>("get", "jobs", "-n", "exp-smoke");
+  return items.map(({ metadata }) => `${metadata.name} ${metadata.uid}`).sort();
+}
+
+/** Reads fetched results and checks that they are whole: every file of the manifest, every row, no failed check. */
+function checkResults(id: string): Timeline {
+  const folder = project.file(join("fetched", id));
+  const manifest = readJson<Manifest>(join(folder, "manifest.json"));
+  expect(manifest).toMatchObject({ schemaVersion: 1, experimentId: id, complete: true });
+  const changed = manifest.files.filter(({ path, sizeBytes, sha256: expected }) => {
+    const file = join(folder, path);
+    return statSync(file).size !== sizeBytes || sha256(file) !== expected;
+  });
+  expect(changed).toEqual([]);
+
+  const telling = manifest.files.filter(({ path }) => {
+    const content = readFileSync(join(folder, path));
+    return secretText.test((path.endsWith(".gz") ? gunzipSync(content) : content).toString());
+  });
+  expect(telling).toEqual([]);
+
+  const rows = readFileSync(join(folder, "load/requests.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as RequestRow);
+  expect(rows).toHaveLength(requestsOfSmoke);
+  expect(new Set(rows.map(({ requestId }) => requestId)).size).toBe(requestsOfSmoke);
+  expect(rows.filter(({ status }) => status !== "ok")).toEqual([]);
+
+  const summary = readJson<Summary>(join(folder, "summary.json"));
+  expect(summary.measurementOf).toBe("stand-in");
+  expect(summary.overall.requests).toEqual({
+    scheduled: 48,
+    sent: 48,
+    ok: 48,
+    failed: 0,
+    failedByStatus: {},
+  });
+  expect(summary.quality).toEqual({ verdict: "pass", failed: [], checks: expect.any(Number) });
+  return readJson<Timeline>(join(folder, "timeline.json"));
+}
+
+beforeAll(async () => {
+  project = new Project();
+  await lab("down.sh");
+  expect(labRemains()).toEqual([]);
+});
+
+afterAll(async () => {
+  project?.dispose();
+  await lab("down.sh");
+});
+
+test("lab-up makes the hosts from nothing; a second one changes nothing", async () => {
+  await lab("up.sh", "1");
+  const before = labState();
+  expect(Object.keys(before).sort()).toEqual([
+    ".lab/images.json",
+    ".lab/k3s.sha256",
+    ".lab/ssh/id_ed25519",
+    ".lab/ssh/known_hosts",
+    "agent-1.pid",
+    "mirror.pid",
+    "server-1.pid",
+  ]);
+  const again = await lab("up.sh", "1");
+  expect(labState()).toEqual(before);
+  expect(again.seconds).toBeLessThan(5);
+  for (const host of Object.keys(hosts) as Host[]) pristine[host] = await hostState(host);
+});
+
+test("the cluster stack installs the cluster; a second `up` changes nothing", async () => {
+  await project.init("dev");
+  await project.pulumi("up", "dev", up, { timeoutMs: 300_000 });
+  const labImages = readJson<Record<string, string>>(join(repository, ".lab/images.json"));
+  expect(await project.outputs("dev")).toEqual({
+    kubeconfig: "[secret]",
+    endpoints: { apiServer: "https://10.89.77.11:6443", prometheus: "http://prometheus.monitoring.svc:9090" },
+    capabilities: {
+      k3s: { on: true, version: "v1.36.4+k3s1" },
+      kuberay: { on: true, version: "1.6.2-lab" },
+      prometheus: { on: true, version: expect.stringMatching(/^v\d/) },
+      storage: { on: true, version: "local-path" },
+    },
+    storageClass: "local-path",
+    images: expect.objectContaining({ serveSimulator: labImages["serveSimulator"], load: labImages["load"] }),
+    accelerators: {},
+  });
+  const { kubeconfig } = await project.outputs("dev", ["--show-secrets"]);
+  writeFileSync(project.file("kubeconfig"), String(kubeconfig), { mode: 0o600 });
+  expect(await nodeReady("server-1")).toBe("True");
+  await project.pulumi("up", "dev", unchanged, { timeoutMs: 60_000 });
+  expect(project.stateText("dev")).not.toMatch(secretText);
+});
+
+test("K3s: a restart of the service keeps the pods, a reboot of the host brings them back", async () => {
+  const before = await containers();
+  const restart = new Date();
+  await ssh("server-1", "systemctl restart k3s");
+  await untilBack(restart, { restarted: false });
+  expect(await containers()).toEqual(before);
+
+  const boot = "stat -c %.Y /proc/1";
+  const firstBoot = (await ssh("server-1", boot)).stdout;
+  const reboot = new Date();
+  // The connection ends before the host does.
+  await ssh("server-1", "(sleep 1; systemctl reboot) >/dev/null 2>&1 &");
+  await until("server-1 to have rebooted", 60, async () =>
+    (await ssh("server-1", boot)).stdout === firstBoot ? "it is still the first boot" : undefined,
+  );
+  await untilBack(reboot, { restarted: true });
+});
+
+test("K3s: an agent joins and leaves by the stack's configuration; a wrong token is refused", async () => {
+  const file = project.file("configs/clusters/lab.yaml");
+  const original = readFileSync(file, "utf8");
+  const config = parse(original);
+  config.k3s.agents = [{ name: "agent-1", address: hosts["agent-1"], labels: { "llmeval.io/role": "gpu" } }];
+  writeFileSync(file, stringify(config));
+  await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
+  expect(await nodeReady("agent-1")).toBe("True");
+
+  const wrong = await ssh(
+    "agent-1",
+    "cd /tmp && k3s agent --token=wrong-token --data-dir=/tmp/other 2>&1; status=$?; rm -rf /tmp/other; exit $status",
+    { expectedCode: 1 },
+  );
+  expect(wrong.stdout.trimEnd().split("\n").at(-1)).toBe(
+    "k3s: token is not accepted by https://10.89.77.11:6443; copy <data-dir>/server/token of that server",
+  );
+
+  writeFileSync(file, original);
+  await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
+  const nodes = await project.kubectl<List<Named>>("get", "nodes");
+  expect(nodes.items.map(({ metadata }) => metadata.name)).toEqual(["server-1"]);
+  expect(await hostState("agent-1")).toEqual(pristine["agent-1"]);
+});
+
+/** Runs `pulumi up` of the experiment, ends it by SIGKILL some time after its output matches, and returns that output. */
+async function cutWhere(pattern: RegExp, delayMs = 0): Promise<string> {
+  const cut = project.start("up", "exp-smoke", up);
+  await cut.saw(pattern, 240_000);
+  await sleep(delayMs);
+  const processes = cut.tree;
+  cut.kill();
+  await cut.end(5_000);
+  // The command that waits for the results must not go on by itself, beside that of the next `up`. Pulumi's own
+  // plug-ins notice only after minutes that their engine is gone, and do nothing until then.
+  await until("the command that waits for the results to end", 30, async () =>
+    processes.some((pid) => commandOf(pid).includes("llmeval.ts")) ? "it still runs" : undefined,
+  );
+  for (const pid of processes.filter((pid) => commandOf(pid).includes("pulumi")))
+    process.kill(pid, "SIGKILL");
+  // State in files is still locked by the process that is gone; Pulumi says how to unlock it.
+  const locked = await project.pulumi("up", "exp-smoke", up, { timeoutMs: 30_000, expectedCode: 1 });
+  expect(locked.output).toContain("`pulumi cancel`");
+  await project.run("pulumi", ["cancel", "--yes", "--stack", "exp-smoke"]);
+  return cut.output;
+}
+
+test("SIGKILL of `pulumi up`, while the engine starts and while the load runs, loses nothing", async () => {
+  await project.init("exp-smoke");
+  // By then the operator has written the RayService back.
+  await cutWhere(/RayService smoke-ray-service creating/, 3_000);
+  const output = await cutWhere(/load: [1-9]\d*\/60 requests sent/);
+  const id = /smoke-r1-[0-9a-f]{6}/.exec(output)?.[0] ?? "";
+  const reader = `/api/v1/namespaces/exp-smoke/services/http:results:8080/proxy/${id}`;
+  const before = await project.run("kubectl", ["get", "--raw", `${reader}/timeline.json`]);
+  const jobsBefore = await jobs();
+
+  await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
+  const timeline = checkResults(id);
+  expect(timeline).toEqual(JSON.parse(before.stdout));
+  expect(await jobs()).toEqual(jobsBefore);
+  const { experimentId, t0, resultsDirectory } = (await project.outputs("exp-smoke")) as {
+    readonly experimentId: string;
+    readonly t0: { readonly unixNs: string };
+    readonly resultsDirectory: string;
+  };
+  expect({ experimentId, t0: t0.unixNs, resultsDirectory }).toEqual({
+    experimentId: id,
+    t0: timeline.t0UnixNs,
+    resultsDirectory: `fetched/${id}`,
+  });
+  expect(project.stateText("exp-smoke")).not.toMatch(secretText);
+  firstRun = { id, t0UnixNs: timeline.t0UnixNs, jobs: jobsBefore };
+});
+
+test("a second `up` of a finished experiment changes nothing and plays nothing", async () => {
+  await project.pulumi("up", "exp-smoke", unchanged, { timeoutMs: 60_000 });
+  expect(await jobs()).toEqual(firstRun.jobs);
+});
+
+test("llmeval:run 2 plays the experiment again and keeps the first results", async () => {
+  await project.run("pulumi", ["config", "set", "llmeval:run", "2", "-s", "exp-smoke"]);
+  await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
+  const id = firstRun.id.replace("-r1-", "-r2-");
+  expect((await project.outputs("exp-smoke"))["experimentId"]).toBe(id);
+  expect(readdirSync(project.file("fetched")).sort()).toEqual([firstRun.id, id]);
+  expect(BigInt(checkResults(id).t0UnixNs)).toBeGreaterThan(BigInt(firstRun.t0UnixNs));
+  expect(checkResults(firstRun.id).t0UnixNs).toBe(firstRun.t0UnixNs);
+  expect((await jobs()).map((job) => job.split(" ")[0])).toEqual([
+    `collector-${id}`,
+    `gate-${id}`,
+    `load-${id}`,
+  ]);
+});
+
+test("bad input is one clear error, and nothing is created", async () => {
+  const good = { "llmeval:kind": "experiment", "llmeval:cluster": "dev", "llmeval:experiment": "smoke" };
+  await project.init("exp-bad", good);
+  await project.init("gone", { "llmeval:kind": "cluster", "llmeval:cluster": "lab" });
+  await importCluster("gone", "https://127.0.0.1:1");
+  const errors: Record<string, string> = {};
+  for (const [name, config] of Object.entries({
+    "misspelt key": { "llmeval:overrides": { load: { ratePerSecnd: 4 } } },
+    "unknown model": { "llmeval:modelId": "falcon-h2" },
+    "negative rate": { "llmeval:overrides": { load: { ratePerSecond: -4 } } },
+    "missing cluster stack": { "llmeval:cluster": "nosuch" },
+    "unreachable API server": { "llmeval:cluster": "gone" },
+    "parallelism that does not fit": {
+      "llmeval:overrides": { engine: "vllm", parallelism: { tensorParallelism: 8, acceleratorsPerPod: 8 } },
+    },
+  })) {
+    project.configure("exp-bad", { ...good, ...config });
+    const { output } = await project.pulumi("up", "exp-bad", up, { timeoutMs: 60_000, expectedCode: 1 });
+    errors[name] = errorsOf(output);
+    expect(project.resources("exp-bad")).toEqual([]);
+  }
+  expect(errors).toMatchInlineSnapshot(`
+    {
+      "missing cluster stack": "error: cluster stack nosuch is not deployed, or its kubeconfig cannot be decrypted with this passphrase; deploy it by: pulumi up -s nosuch, or name another one by: pulumi config set llmeval:cluster NAME; nothing was created",
+      "misspelt key": "error: experiment bad cannot be used, 1 problem:
+      - Pulumi.exp-bad.yaml llmeval:overrides: load.ratePerSecnd: unknown key; did you mean "ratePerSecond"? (allowed: api, arrivals, burstSize, iterations, outputTokens, promptTokens, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stream, workers)",
+      "negative rate": "error: experiment bad cannot be used, 1 problem:
+      - Pulumi.exp-bad.yaml llmeval:overrides: load.ratePerSecond: is -4, allowed: more than 0; give a number of requests per second more than 0, or a list of such numbers",
+      "parallelism that does not fit": "error: experiment bad cannot be used, 1 problem:
+      - Pulumi.exp-bad.yaml llmeval:overrides: engine: dataParallelism 1 x tensorParallelism 8 x pipelineParallelism 1 takes 8 accelerators, but cluster dev has none; use another cluster (llmeval:cluster), or the stand-in engine: pulumi config set --path llmeval:overrides.engine llm-d-inference-sim",
+      "unknown model": "error: experiment bad cannot be used, 1 problem:
+      - Pulumi.exp-bad.yaml llmeval:modelId: modelId: "falcon-h2" is not known; allowed: falcon-2-11b, falcon-h1-7b-instruct, gemma-2-9b, llama-3dot1-8b-instruct, mistral-0dot3-7b-instruct, phi-4, qwen-2dot5-7b-instruct; or add configs/models/falcon-h2.yaml",
+      "unreachable API server": "error: the API server https://127.0.0.1:1 of cluster gone cannot be used: connect ECONNREFUSED 127.0.0.1:1; nothing was created. Start the cluster, or bring its stack up to date: pulumi up -s gone",
+    }
+  `);
+});
+
+/** The diagnostics of an operation; the program's own words begin with "error:". */
+function errorsOf(output: string): string {
+  const text = output.slice(output.indexOf("Diagnostics:"), output.indexOf("Resources:"));
+  return text.replace(/^ {4}/gm, "").split("\n").slice(2).join("\n").trim();
+}
+
+/** Gives a stack the outputs of a cluster whose API server is at another address. */
+async function importCluster(stack: string, server: string): Promise<void> {
+  const outputs = await project.outputs("dev", ["--show-secrets"]);
+  const kubeconfig = String(outputs["kubeconfig"]).replace(/server: .*/, `server: ${server}`);
+  const type = "pulumi:pulumi:Stack";
+  const urn = `urn:pulumi:${stack}::llm-serving-eval::${type}::llm-serving-eval-${stack}`;
+  const resource = { urn, custom: false, type, outputs: { ...outputs, kubeconfig } };
+  const state = { version: 3, deployment: { manifest: {}, resources: [resource] } };
+  await project.run("pulumi", ["stack", "import", "-s", stack], {
+    timeoutMs: 30_000,
+    stdin: JSON.stringify(state),
+  });
+}
+
+test("an existing cluster is used through its kubeconfig, without K3s", async () => {
+  await project.init("existing", {
+    "llmeval:kind": "cluster",
+    "llmeval:cluster": "lab",
+    "llmeval:kubeconfig": "kubeconfig",
+    "pulumi:disable-default-providers": ["kubernetes"],
+  });
+  const { stdout } = await project.pulumi("preview", "existing", ["--json"], { timeoutMs: 60_000 });
+  const { steps } = JSON.parse(stdout) as {
+    readonly steps: readonly { readonly op: string; readonly urn: string }[];
+  };
+  expect(new Set(steps.map(({ op }) => op))).toEqual(new Set(["create"]));
+  expect(steps.filter(({ urn }) => /K3s|command:/.test(urn))).toEqual([]);
+  expect(steps.filter(({ urn }) => urn.includes("Deployment")).length).toBeGreaterThan(0);
+});
+
+test("destroy of the experiment removes its namespace; the results on disk stay", async () => {
+  await project.pulumi("destroy", "exp-smoke", up, { timeoutMs: 60_000 });
+  const namespaces = await project.kubectl<List<Named>>("get", "namespaces");
+  expect(namespaces.items.map(({ metadata }) => metadata.name)).not.toContain("exp-smoke");
+  const roles = await project.kubectl<List<Named>>("get", "clusterroles,clusterrolebindings");
+  expect(roles.items.filter(({ metadata }) => metadata.name.includes("exp-smoke"))).toEqual([]);
+  await until("the volume of the results to be deleted", 30, async () => {
+    const { items } = await project.kubectl<List<Named>>("get", "persistentvolumes");
+    return items.length === 0 ? undefined : items.map(({ metadata }) => metadata.name).join(", ");
+  });
+  checkResults(firstRun.id);
+});
+
+test("destroy of the cluster leaves the host as it was", async () => {
+  await project.pulumi("destroy", "dev", up, { timeoutMs: 180_000 });
+  expect(await hostState("server-1")).toEqual(pristine["server-1"]);
+});
+
+test("lab-down removes everything, also of a lab that was half built", async () => {
+  await lab("down.sh");
+  expect(labRemains()).toEqual([]);
+
+  const half = new Running(join(repository, "lab/up.sh"), ["0"], {});
+  await half.saw(/mirror: /, 60_000);
+  half.kill();
+  await half.end(5_000);
+  await lab("down.sh");
+  expect(labRemains()).toEqual([]);
+
+  await lab("up.sh", "0");
+  const [pid = ""] = readFileSync(join(labDirectory, "run/server-1.pid"), "utf8").split(" ");
+  process.kill(Number(pid), "SIGKILL");
+  rmSync(join(repository, ".lab"), { recursive: true });
+  await lab("down.sh");
+  expect(labRemains()).toEqual([]);
+});

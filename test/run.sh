@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# All checks and tests, cheapest first; a failed part does not hide the next. Ends with "N passed, N failed".
+#   run.sh [PART...]    parts: checks go python unit previews lab; all of them by default
+set -uo pipefail
+cd "$(dirname "$0")/.."
+passed=0 failed=0
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+
+count() { # PASSED FAILED
+  passed=$((passed + $1)) failed=$((failed + $2))
+}
+part() { # NAME COMMAND...: a part that passes or fails as one
+  local name=$1 started=$SECONDS
+  shift
+  printf '\n▸ %s\n' "$name"
+  if "$@"; then count 1 0; else count 0 1 && printf '✗ %s failed\n' "$name"; fi
+  printf '  (%d s)\n' $((SECONDS - started))
+}
+
+checks() {
+  part "format and lint" biome check --error-on-warnings .
+  part "types" tsc --noEmit
+  part "unused code" knip
+  part "shell scripts" shellcheck -x -P SCRIPTDIR $(git ls-files '*.sh' lab/step lab/with-tools .ci/run)
+}
+
+go_tests() { # MODULE [TAGS]: the same flags as the build, whose compiled packages serve the tests too
+  local report=$reports/go.json
+  printf '\n▸ go test in %s\n' "$1"
+  (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${@:2}" ./... && go test "${@:2}" -json ./...) >"$report" || count 0 1
+  count "$(grep -c '"Action":"pass".*"Test":' "$report")" "$(grep -c '"Action":"fail".*"Test":' "$report")"
+  grep -h '"Action":"fail"' "$report"
+}
+
+python_tests() {
+  local report=$reports/python.txt ran
+  printf '\n▸ python tests\n'
+  python3 -m unittest discover -s test/workloads/serve-simulator 2>"$report" || count 0 1
+  ran=$(sed -n 's/^Ran \([0-9]*\) tests.*/\1/p' "$report")
+  count "${ran:-0}" 0
+  tail -n 3 "$report"
+}
+
+vitest_project() { # PROJECT
+  local report=$reports/$1.json
+  printf '\n▸ %s tests\n' "$1"
+  # A filter that matches nothing, or a crash, must not look like success.
+  vitest run --project "$1" --reporter=default --reporter=json --outputFile.json="$report" || [ -s "$report" ] || count 0 1
+  count "$(node -p "require('$report').numPassedTests" 2>/dev/null || echo 0)" "$(node -p "require('$report').numFailedTests" 2>/dev/null || echo 1)"
+}
+
+for name in "${@:-checks go python unit previews lab}"; do
+  for each in $name; do
+    case $each in
+      checks) checks ;;
+      go) go_tests workloads/load && go_tests lab/k3s -tags=providerless ;;
+      python) python_tests ;;
+      unit) vitest_project unit ;;
+      previews) part "preview of every stack without a cluster" test/preview.sh ;;
+      lab) vitest_project lab ;;
+      *) printf 'unknown part %s\n' "$each" && count 0 1 ;;
+    esac
+  done
+done
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
