@@ -42,7 +42,7 @@ clean: ## removes this clone's links and packages; the cache and the lab stay
 	rm -rf .tools node_modules
 
 # --- packages of the machine and of npm ------------------------------------------------------------------------
-debian_packages := ca-certificates curl debootstrap git iproute2 iptables openssh-client openssh-server procps systemd-container util-linux zstd
+debian_packages := ca-certificates curl debootstrap git iproute2 iptables openssh-client openssh-server procps shellcheck systemd-container util-linux zstd
 
 .PHONY: packages debian
 packages: debian node_modules/.package-lock.json

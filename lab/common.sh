@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034 # what is unused here is used by who sources it
 # What lab/up.sh and lab/down.sh share: where the lab lives, its addresses, and how its processes are known.
 # There is one lab on a machine, whatever the number of clones: its bridge and addresses exist once.
 

@@ -2,7 +2,7 @@
 # Removes all that lab/up.sh made, also of a lab that was only half built: hosts, mirror, mounts, cgroups, bridge,
 # disks. Only processes that the lab recorded, or that run in its control groups, are stopped.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 . lab/common.sh
 
 for pidfile in "$lab"/run/*.pid; do

@@ -2,7 +2,7 @@
 # All checks and tests, cheapest first; a failed part does not hide the next. Ends with "N passed, N failed".
 #   run.sh [PART...]    parts: checks go python unit previews lab; all of them by default
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 passed=0 failed=0
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
@@ -22,7 +22,9 @@ checks() {
   part "format and lint" biome check --error-on-warnings .
   part "types" tsc --noEmit
   part "unused code" knip
-  part "shell scripts" shellcheck -x -P SCRIPTDIR $(git ls-files '*.sh' lab/step lab/with-tools .ci/run)
+  local scripts
+  mapfile -t scripts < <(git ls-files '*.sh' lab/step lab/with-tools .ci/run)
+  part "shell scripts" shellcheck --severity=warning --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 }
 
 go_tests() { # MODULE [TAGS]: the same flags as the build, whose compiled packages serve the tests too

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Brings one host to the wanted K3s state and waits until it is ready. Safe to run again after a cut at any point:
 # it observes what is there, changes what differs, and restarts K3s only when something that K3s reads has changed.
 #

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs on a server: waits until one node is Ready. Environment: NODE_NAME, WAIT_SECONDS; K3S is the executable, for tests.
 set -eu
 

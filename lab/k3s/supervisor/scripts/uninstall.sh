@@ -2,6 +2,7 @@
 # Takes the k3s stand-in and all that it made off this host. K3S_DATA_DIR names a data directory other than the default.
 # It is safe to run again. Every step is tried even when one before it failed; what is left at the end is an error.
 set -u
+# shellcheck disable=SC1083 # the program fills this in
 unit=%{UNIT}
 data=${K3S_DATA_DIR:-/var/lib/rancher/k3s}
 bin=$(dirname "$(readlink -f "$0")")

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Time of the program part of a preview (the node process, without the engine) against an empty Pulumi program, in
+# one run, alternating:  lab/with-tools bench/preview.sh [STACK] [ROUNDS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+stack=${1:-exp-smoke} rounds=${2:-7}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/bin" "$work/empty" "$work/project" "$work/state"
+node=$(command -v node)
+# The language host takes the node of PATH: this one writes down how long each program ran.
+cat >"$work/bin/node" <<SHIM
+#!/usr/bin/env bash
+started=\${EPOCHREALTIME/./}
+"$node" "\$@"
+status=\$?
+echo \$((\${EPOCHREALTIME/./} - started)) >>"\$PROGRAM_TIMES"
+exit \$status
+SHIM
+chmod +x "$work/bin/node"
+export PATH=$work/bin:$PATH PULUMI_BACKEND_URL=file://$work/state PULUMI_CONFIG_PASSPHRASE=bench
+
+for entry in *; do
+  case $entry in
+    Pulumi.*.yaml) sed '/^encryptionsalt:/d' "$entry" >"$work/project/$entry" ;;
+    *) ln -s "$PWD/$entry" "$work/project/$entry" ;;
+  esac
+done
+printf 'name: empty\nmain: index.ts\nruntime: { name: nodejs, options: { typescript: false } }\n' >"$work/empty/Pulumi.yaml"
+echo 'import * as pulumi from "@pulumi/pulumi"; export default () => ({ stack: pulumi.getStack() });' >"$work/empty/index.ts"
+echo '{ "type": "module" }' >"$work/empty/package.json"
+ln -s "$PWD/node_modules" "$work/empty/node_modules"
+pulumi -C "$work/project" stack init "$stack" >/dev/null 2>&1
+pulumi -C "$work/empty" stack init empty >/dev/null 2>&1
+
+preview() { # FOLDER STACK
+  PROGRAM_TIMES=$work/$1.times pulumi -C "$work/$1" preview -s "$2" --non-interactive >/dev/null 2>&1
+}
+preview empty empty && preview project "$stack" # fills node's compile cache
+rm -f "$work"/*.times
+for ((round = 0; round < rounds; round++)); do
+  preview empty empty
+  preview project "$stack"
+done
+median() { # of microseconds, in milliseconds; plug-ins run with a node of their own and are not among them
+  sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] / 1000 }'
+}
+empty=$(median "$work/empty.times")
+program=$(median "$work/project.times")
+awk -v e="$empty" -v p="$program" -v s="$stack" -v n="$rounds" \
+  'BEGIN { printf "program part of a preview, median of %d: empty %.0f ms, %s %.0f ms, ratio %.2f\n", n, e, s, p, p / e }'
