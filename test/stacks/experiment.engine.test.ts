@@ -1,8 +1,8 @@
-// The experiment stacks on the real Pulumi engine with the real Kubernetes provider and no cluster. Needs `pulumi`,
-// `pulumi-language-nodejs` and `pulumi-resource-kubernetes` on PATH.
+// The experiment stacks on the real Pulumi engine with the real Kubernetes provider and no cluster. Needs `pulumi` and
+// `pulumi-language-nodejs` on PATH and the provider in $PULUMI_HOME, as `lab/with-tools` sets them.
 
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -43,6 +43,15 @@ async function pulumi(...args: string[]): Promise<{ code: number; stdout: string
 
 beforeAll(async () => {
   engine = await createEngine();
+  const plugins = join(process.env["PULUMI_HOME"] ?? "", "plugins");
+  for (const plugin of readdirSync(plugins).filter((name) => /^resource-kubernetes-v[\d.]+$/.test(name))) {
+    // Pulumi passes over a folder that is a link.
+    const folder = join(engine.environment["PULUMI_HOME"] ?? "", "plugins", plugin);
+    mkdirSync(folder);
+    for (const file of readdirSync(join(plugins, plugin))) {
+      symlinkSync(join(plugins, plugin, file), join(folder, file));
+    }
+  }
   // A copy: `stack init` writes into the stack's configuration file.
   tree = join(engine.directory, "tree");
   mkdirSync(tree);
