@@ -33,8 +33,11 @@ ln -s "$PWD/node_modules" "$work/empty/node_modules"
 pulumi -C "$work/project" stack init "$stack" >/dev/null 2>&1
 pulumi -C "$work/empty" stack init empty >/dev/null 2>&1
 
-preview() { # FOLDER STACK
-  PROGRAM_TIMES=$work/$1.times pulumi -C "$work/$1" preview -s "$2" --non-interactive >/dev/null 2>&1
+preview() { # FOLDER STACK: one line more in FOLDER.times
+  rm -f "$work/runs"
+  PROGRAM_TIMES=$work/runs pulumi -C "$work/$1" preview -s "$2" --non-interactive >/dev/null 2>&1
+  # The language host also asks node for its version: the longest run is the program.
+  sort -n "$work/runs" | tail -n 1 >>"$work/$1.times"
 }
 preview empty empty && preview project "$stack" # fills node's compile cache
 rm -f "$work"/*.times
@@ -42,7 +45,7 @@ for ((round = 0; round < rounds; round++)); do
   preview empty empty
   preview project "$stack"
 done
-median() { # of microseconds, in milliseconds; plug-ins run with a node of their own and are not among them
+median() { # of microseconds, in milliseconds
   sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] / 1000 }'
 }
 empty=$(median "$work/empty.times")

@@ -18,6 +18,10 @@ part() { # NAME COMMAND...: a part that passes or fails as one
   printf '  (%d s)\n' $((SECONDS - started))
 }
 
+quietly() { # COMMAND...: its output only when it fails
+  "$@" >"$reports/output.txt" 2>&1 || { tail -n 100 "$reports/output.txt" && false; }
+}
+
 checks() {
   part "format and lint" biome check --error-on-warnings .
   part "types" tsc --noEmit
@@ -27,7 +31,7 @@ checks() {
   part "shell scripts" shellcheck --severity=warning --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
 }
 
-go_tests() { # MODULE [TAGS]: the same flags as the build, whose compiled packages serve the tests too
+go_tests() { # MODULE [FLAG...]: the same flags as the build, whose compiled packages serve the tests too
   local report=$reports/go.json
   printf '\n▸ go test in %s\n' "$1"
   (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${@:2}" ./... && go test "${@:2}" -json ./...) >"$report" || count 0 1
@@ -56,10 +60,13 @@ for name in "${@:-checks go python unit previews lab}"; do
   for each in $name; do
     case $each in
       checks) checks ;;
-      go) go_tests workloads/load && go_tests lab/k3s -tags=providerless ;;
+      go)
+        go_tests workloads/load
+        go_tests lab/k3s -tags=providerless
+        ;;
       python) python_tests ;;
       unit) vitest_project unit ;;
-      previews) part "preview of every stack without a cluster" test/preview.sh ;;
+      previews) part "preview of every stack without a cluster" quietly test/preview.sh ;;
       lab) vitest_project lab ;;
       *) printf 'unknown part %s\n' "$each" && count 0 1 ;;
     esac
