@@ -3,10 +3,11 @@
 # empty Pulumi program, in one run, alternating:  lab/with-tools bench/preview.sh [STACK] [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. test/support/project-copy.sh
 stack=${1:-exp-smoke} rounds=${2:-7}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/bin" "$work/empty" "$work/project" "$work/state"
+mkdir "$work/bin" "$work/empty" "$work/state"
 node=$(command -v node)
 # The language host takes the node of PATH: this one writes down how much CPU time each program took.
 cat >"$work/bin/node" <<SHIM
@@ -21,12 +22,7 @@ SHIM
 chmod +x "$work/bin/node"
 export PATH=$work/bin:$PATH PULUMI_BACKEND_URL=file://$work/state PULUMI_CONFIG_PASSPHRASE=bench
 
-for entry in *; do
-  case $entry in
-    Pulumi.*.yaml) sed '/^encryptionsalt:/d' "$entry" >"$work/project/$entry" ;;
-    *) ln -s "$PWD/$entry" "$work/project/$entry" ;;
-  esac
-done
+project_copy "$work/project"
 printf 'name: empty\nmain: index.ts\nruntime: { name: nodejs, options: { typescript: false } }\n' >"$work/empty/Pulumi.yaml"
 echo 'import * as pulumi from "@pulumi/pulumi"; export default () => ({ stack: pulumi.getStack() });' >"$work/empty/index.ts"
 echo '{ "type": "module" }' >"$work/empty/package.json"

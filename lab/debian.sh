@@ -7,6 +7,6 @@ missing=$(comm -23 <(printf '%s\n' "$@" | sort) <(dpkg-query -W -f '${db:Status-
 echo "  … Debian packages:" $missing
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The lab has an sshd in each host; the machine itself needs only the program (tests start their own).
+# Tests start an sshd of their own; RUNLEVEL=1 keeps the package from starting one on this machine now.
 mkdir -p /run/sshd
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null

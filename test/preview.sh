@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # Previews every stack of the repository with no cluster and no network, in a state store of its own.
-# The stacks' files are copied, since `stack init` writes the salt of its passphrase into them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. test/support/project-copy.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/project" "$work/state"
-for entry in *; do
-  case $entry in
-    Pulumi.*.yaml) sed '/^encryptionsalt:/d' "$entry" >"$work/project/$entry" ;;
-    *) ln -s "$PWD/$entry" "$work/project/$entry" ;;
-  esac
-done
+mkdir "$work/state"
+project_copy "$work/project"
 export PULUMI_BACKEND_URL=file://$work/state PULUMI_CONFIG_PASSPHRASE=preview
 for file in Pulumi.*.yaml; do
   stack=${file#Pulumi.}
