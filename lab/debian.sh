@@ -8,5 +8,4 @@ echo "  … Debian packages:" $missing
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # Tests start an sshd of their own; RUNLEVEL=1 keeps the package from starting one on this machine now.
-mkdir -p /run/sshd
 RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null

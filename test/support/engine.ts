@@ -21,8 +21,6 @@ export interface Engine {
   readonly environment: Readonly<Record<string, string>>;
   /** A stack of the project "test" whose program is a function in the test; needs no language host. */
   inlineStack(name: string, program: PulumiFn): Promise<Stack>;
-  /** A stack of the project in `workDir`; its language host must be on PATH. */
-  projectStack(name: string, workDir: string): Promise<Stack>;
   /** The stack's state file as it is on disk, secrets encrypted. */
   stateText(stackName: string, projectName?: string): Promise<string>;
   dispose(): Promise<void>;
@@ -51,7 +49,6 @@ export async function createEngine(): Promise<Engine> {
         { stackName, projectName: "test", program },
         { ...options, workDir: directory, projectSettings: { name: "test", runtime: "nodejs" } },
       ),
-    projectStack: (stackName, workDir) => LocalWorkspace.createOrSelectStack({ stackName, workDir }, options),
     stateText: (stackName, projectName = "test") =>
       readFile(join(directory, ".pulumi/stacks", projectName, `${stackName}.json`), "utf8"),
     dispose: () => rm(directory, { recursive: true, force: true }),
