@@ -4,15 +4,12 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import {
-  type ClusterConfig,
-  clusterConfigSchema,
-  k3sStorageClass,
-  toAccelerators,
-} from "../components/cluster/config.ts";
+import { type ClusterConfig, clusterConfigSchema, toAccelerators } from "../components/cluster/config.ts";
 import { resolveImages } from "../components/cluster/images.ts";
 import { K3s } from "../components/cluster/k3s.ts";
+import { k3sStorageClass } from "../components/cluster/k3s-config.ts";
 import { KubeRay } from "../components/cluster/kuberay.ts";
+import type { PartMode } from "../components/cluster/part.ts";
 import { Prometheus, prometheusUrl } from "../components/cluster/prometheus.ts";
 import { resolvePath, type SshContext } from "../components/cluster/ssh.ts";
 import { didYouMean, parseConfig, parseConfigFile } from "../components/config-problems.ts";
@@ -28,7 +25,7 @@ const stackKeys: Readonly<Record<string, string>> = {
 
 /** Whether a part is in the cluster, and which version of it. */
 export interface Capability {
-  readonly on: boolean;
+  readonly mode: PartMode;
   readonly version?: string;
   /** Why it is off, or where it comes from. */
   readonly reason?: string;
@@ -82,33 +79,35 @@ export function clusterStack(projectDir = path.resolve(import.meta.dirname, ".."
   });
   const part = { deletedWith: cluster.server };
   const options = { provider };
-  if (config.prometheus.on) {
+  if (config.prometheus.mode === "on") {
     new Prometheus(
       "prometheus",
       { ...part, config: config.prometheus, images, storageClass: config.storage.className },
       options,
     );
   }
-  if (config.kuberay.on) {
+  if (config.kuberay.mode === "on") {
     new KubeRay("kuberay", { ...part, config: config.kuberay, image: images.kuberayOperator }, options);
   }
   return {
     kubeconfig: pulumi.secret(cluster.kubeconfig),
     endpoints: {
       apiServer: cluster.apiServer,
-      ...(config.prometheus.on ? { prometheus: prometheusUrl } : {}),
+      ...(config.prometheus.mode === "on" ? { prometheus: prometheusUrl } : {}),
     },
     capabilities: {
       k3s: cluster.capability,
-      kuberay: config.kuberay.on
-        ? { on: true, version: config.kuberay.version }
-        : { on: false, reason: partOff },
-      prometheus: config.prometheus.on
-        ? { on: true, version: versionOf(images.prometheus) }
-        : { on: false, reason: partOff },
+      kuberay:
+        config.kuberay.mode === "on"
+          ? { mode: "on", version: config.kuberay.version }
+          : { mode: "off", reason: partOff },
+      prometheus:
+        config.prometheus.mode === "on"
+          ? { mode: "on", version: versionOf(images.prometheus) }
+          : { mode: "off", reason: partOff },
       storage: hasStorage
-        ? { on: true, version: config.storage.className }
-        : { on: false, reason: "k3s.disable holds local-storage" },
+        ? { mode: "on", version: config.storage.className }
+        : { mode: "off", reason: "k3s.disable holds local-storage" },
     },
     storageClass: config.storage.className,
     images,
@@ -145,13 +144,13 @@ function installCluster(
   return {
     kubeconfig: k3s.kubeconfig,
     apiServer: k3s.apiServer,
-    capability: { on: true, version: config.k3s.version },
+    capability: { mode: "on", version: config.k3s.version },
     server: k3s.server,
   };
 }
 
 function existingCluster(kubeconfigFile: string, context: SshContext): Cluster {
-  const capability = { on: false, reason: "existing cluster, named by llmeval:kubeconfig" };
+  const capability: Capability = { mode: "off", reason: "existing cluster, named by llmeval:kubeconfig" };
   try {
     const text = fs.readFileSync(resolvePath(kubeconfigFile, context.projectDir), "utf8");
     return {

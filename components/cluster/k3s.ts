@@ -8,7 +8,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as yaml from "yaml";
 import { UserError } from "../errors.ts";
-import { defaultPodCidr, defaultServiceCidr, type HostConfig, type K3sConfig } from "./config.ts";
+import { defaultPodCidr, defaultServiceCidr, type HostConfig, type K3sConfig } from "./k3s-config.ts";
 import { quote, rootCommand, scriptCommand, scriptInput } from "./shell.ts";
 import { connectHosts, type HostConnection, resolvePath, type SshContext } from "./ssh.ts";
 

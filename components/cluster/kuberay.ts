@@ -2,9 +2,23 @@
 
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import type { KubeRayConfig } from "./config.ts";
+import * as z from "zod";
+import { versions } from "../versions.ts";
 import { toRepositoryAndTag } from "./images.ts";
-import { childOptions, objectLabels, type PartArgs } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, urlSchema } from "./part.ts";
+
+/** Section `kuberay` of a cluster's configuration. */
+export const kuberaySchema = partSchema({
+  /** Helm repository. */
+  repository: urlSchema.default("https://ray-project.github.io/kuberay-helm/"),
+  chart: z.string().min(1).default("kuberay-operator"),
+  version: z
+    .string()
+    .regex(/^\d+\.\d+\.\d+(-[\w.]+)?$/, "expected an exact chart version")
+    .default(versions.kuberay),
+});
+
+export type KubeRayConfig = z.output<typeof kuberaySchema>;
 
 export interface KubeRayArgs extends PartArgs {
   readonly config: KubeRayConfig;

@@ -1,6 +1,35 @@
-// What all in-cluster parts have in common: the options of their children and the labels of their objects.
+// What all in-cluster parts have in common: their mode, the options of their children and the labels of their objects.
 
 import type * as pulumi from "@pulumi/pulumi";
+import * as z from "zod";
+
+const modes = ["on", "off", "external"] as const;
+
+/** Whether a part is installed by the stack, absent, or there already and cared for by somebody else. */
+export type PartMode = (typeof modes)[number];
+
+/** An http or https address. */
+export const urlSchema = z.url({ protocol: /^https?$/, error: "expected an http or https address" });
+
+/** Schema of a part's section: `mode` and the part's own keys, each with a default. */
+export function partSchema<S extends z.core.$ZodLooseShape>(shape: S, defaultMode: PartMode = "on") {
+  return z.strictObject({ mode: z.enum(modes).default(defaultMode), ...shape });
+}
+
+/** Schema of a part that others talk to: as external part it needs the `url` under which pods reach it. */
+export function addressedPartSchema<S extends z.core.$ZodLooseShape>(shape: S, defaultMode: PartMode = "on") {
+  return partSchema({ url: urlSchema.optional(), ...shape }, defaultMode).superRefine((part, context) => {
+    const { mode, url } = part as { mode: PartMode; url?: string };
+    if (mode === "external" && url === undefined) {
+      const message = "missing; mode external needs the address under which pods reach it";
+      context.addIssue({ code: "custom", path: ["url"], message });
+    }
+    if (mode !== "external" && url !== undefined) {
+      const message = `only mode external has an address, got mode ${mode}; remove url or set mode: external`;
+      context.addIssue({ code: "custom", path: ["url"], message });
+    }
+  });
+}
 
 /** Args that every in-cluster part takes. */
 export interface PartArgs {

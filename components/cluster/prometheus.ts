@@ -4,8 +4,24 @@ import { createHash } from "node:crypto";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as yaml from "yaml";
-import type { PrometheusConfig } from "./config.ts";
-import { appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
+import * as z from "zod";
+import { addressedPartSchema, appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
+
+/** Section `prometheus` of a cluster's configuration. */
+export const prometheusSchema = addressedPartSchema({
+  scrapeIntervalSeconds: z.int().min(1).max(60).default(5),
+  retention: z
+    .string()
+    .regex(/^\d+(ms|s|m|h|d|w|y)$/, "expected a duration such as 15d")
+    .default("15d"),
+  /** Size of the volume. @default no volume: metrics are lost when the pod moves */
+  storageGibibytes: z.int().min(1).optional(),
+  cpuRequestMillicores: z.int().min(1).default(100),
+  memoryRequestMebibytes: z.int().min(64).default(256),
+  memoryLimitMebibytes: z.int().min(128).default(2048),
+});
+
+export type PrometheusConfig = z.output<typeof prometheusSchema>;
 
 export interface PrometheusArgs extends PartArgs {
   readonly config: PrometheusConfig;

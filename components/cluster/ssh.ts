@@ -6,7 +6,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import type * as command from "@pulumi/command";
 import { UserError } from "../errors.ts";
-import type { HostConfig, K3sConfig } from "./config.ts";
+import type { HostConfig, K3sConfig } from "./k3s-config.ts";
 
 /** How files are found and how missing ones are treated. */
 export interface SshContext {

@@ -7,9 +7,9 @@ import { UserError } from "../errors.ts";
 import { images as defaultImages, type Images } from "../versions.ts";
 import type { StandIn } from "./run-config.ts";
 
-/** A part of the cluster that may be off. */
+/** A part of the cluster: installed by its stack, off, or there already. */
 interface Capability {
-  readonly on: boolean;
+  readonly mode: "on" | "off" | "external";
   readonly version?: string;
   readonly reason?: string;
 }
@@ -52,7 +52,7 @@ export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): Clus
 
 /** Throws one UserError that names every part that an experiment needs and the cluster lacks. */
 export function checkCapabilities(cluster: string, facts: ClusterFacts): void {
-  const off = needed.filter((part) => facts.capabilities[part]?.on !== true);
+  const off = needed.filter((part) => (facts.capabilities[part]?.mode ?? "off") === "off");
   if (off.length === 0) return;
   const lines = off.map(
     (part) => `  - ${part}: ${facts.capabilities[part]?.reason ?? "the stack does not state it as on"}`,
@@ -116,7 +116,9 @@ export function clusterIdentifier(cluster: string, kubeconfig: string): string {
 
 /** Parts of the cluster whose version says that they stand in for the real one. */
 export function standInsOf(capabilities: ClusterFacts["capabilities"]): StandIn[] {
-  return Object.entries(capabilities).flatMap(([part, { on, version }]) =>
-    on && version !== undefined && /stand-?in/i.test(version) ? [{ part, name: part, version }] : [],
+  return Object.entries(capabilities).flatMap(([part, { mode, version }]) =>
+    mode !== "off" && version !== undefined && /stand-?in/i.test(version)
+      ? [{ part, name: part, version }]
+      : [],
   );
 }

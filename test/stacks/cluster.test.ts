@@ -47,19 +47,19 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "accelerators": {},
       "capabilities": {
         "k3s": {
-          "on": true,
+          "mode": "on",
           "version": "v1.36.4+k3s1",
         },
         "kuberay": {
-          "on": true,
+          "mode": "on",
           "version": "1.6.2-lab",
         },
         "prometheus": {
-          "on": true,
+          "mode": "on",
           "version": "v3.14.0",
         },
         "storage": {
-          "on": true,
+          "mode": "on",
           "version": "local-path",
         },
       },
@@ -68,10 +68,15 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
         "prometheus": "http://prometheus.monitoring.svc:9090",
       },
       "images": {
+        "grafana": "docker.io/grafana/grafana:13.2.0",
+        "kubeStateMetrics": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.20.0",
         "kuberayOperator": "quay.io/kuberay/operator:v1.7.0",
         "load": "docker.io/llm-serving-eval/load:0.1.0",
+        "loki": "docker.io/grafana/loki:3.7.6",
+        "nginx": "docker.io/nginxinc/nginx-unprivileged:1.28.0-bookworm",
         "node": "docker.io/library/node:24.21.0-bookworm-slim",
         "nodeExporter": "quay.io/prometheus/node-exporter:v1.12.1",
+        "otelCollector": "ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector-contrib:0.159.0",
         "prometheus": "quay.io/prometheus/prometheus:v3.14.0",
         "rayLlm": "docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
         "serveSimulator": "docker.io/llm-serving-eval/serve-simulator:0.1.0",
@@ -233,7 +238,7 @@ test("an existing cluster needs no hosts", async () => {
   expect(resources.filter(({ type }) => /command|random|K3s/.test(type))).toEqual([]);
   expect(outputs).toMatchObject({
     endpoints: { apiServer: "https://10.0.0.1:6443" },
-    capabilities: { k3s: { on: false, reason: "existing cluster, named by llmeval:kubeconfig" } },
+    capabilities: { k3s: { mode: "off", reason: "existing cluster, named by llmeval:kubeconfig" } },
   });
 });
 

@@ -13,7 +13,7 @@ users: [{name: u, user: {token: t}}]
 contexts: [{name: x, context: {cluster: c, user: u}}]
 current-context: x
 `;
-const on = { on: true };
+const on = { mode: "on" };
 const dev = {
   kubeconfig,
   endpoints: { prometheus: "http://p:9090" },
@@ -70,7 +70,7 @@ test("up fails when the API server does not answer", async () => {
 });
 
 test("up fails when a part of the cluster is off", async () => {
-  const capabilities = { ...dev.capabilities, prometheus: { on: false, reason: "switched off" } };
+  const capabilities = { ...dev.capabilities, prometheus: { mode: "off", reason: "switched off" } };
   const without = { "organization/llm-serving-eval/dev": { ...dev, capabilities } };
   expect(await failure({ config, stacks: without, preview: false })).toMatchInlineSnapshot(`
     "cluster dev lacks what every experiment needs:

@@ -23,7 +23,7 @@ test("the defaults are these", () => {
       "accelerators": {},
       "kuberay": {
         "chart": "kuberay-operator",
-        "on": true,
+        "mode": "on",
         "repository": "https://ray-project.github.io/kuberay-helm/",
         "version": "1.7.0",
       },
@@ -31,7 +31,7 @@ test("the defaults are these", () => {
         "cpuRequestMillicores": 100,
         "memoryLimitMebibytes": 2048,
         "memoryRequestMebibytes": 256,
-        "on": true,
+        "mode": "on",
         "retention": "15d",
         "scrapeIntervalSeconds": 5,
       },

@@ -1,7 +1,7 @@
 // What the K3s component writes to hosts and reads from them.
 
 import { expect, test } from "vitest";
-import { clusterConfigSchema, type K3sConfig } from "../../../components/cluster/config.ts";
+import { clusterConfigSchema } from "../../../components/cluster/config.ts";
 import {
   resolveSha256,
   toK3sConfig,
@@ -9,6 +9,7 @@ import {
   toRegistries,
   toUnit,
 } from "../../../components/cluster/k3s.ts";
+import type { K3sConfig } from "../../../components/cluster/k3s-config.ts";
 import type { SshContext } from "../../../components/cluster/ssh.ts";
 import { parseConfig } from "../../../components/config-problems.ts";
 import { temporaryProject } from "../../stacks/project.ts";

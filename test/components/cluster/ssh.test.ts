@@ -2,7 +2,7 @@
 
 import { createHmac } from "node:crypto";
 import { expect, test } from "vitest";
-import type { HostConfig } from "../../../components/cluster/config.ts";
+import type { HostConfig } from "../../../components/cluster/k3s-config.ts";
 import { connectHosts, findHostKey } from "../../../components/cluster/ssh.ts";
 import { temporaryProject } from "../../stacks/project.ts";
 

@@ -37,7 +37,7 @@ test("outputs of the cluster's stack become facts; own images win over the defau
   const outputs = {
     kubeconfig: "text",
     endpoints: { prometheus: "http://p:9090" },
-    capabilities: { kuberay: { on: true, version: "1.6.2" } },
+    capabilities: { kuberay: { mode: "on", version: "1.6.2" } },
     images: { load: "registry/load@sha256:1" },
     accelerators: { H100: 8 },
     storageClass: "local-path",
@@ -45,7 +45,7 @@ test("outputs of the cluster's stack become facts; own images win over the defau
   expect(toClusterFacts(outputs)).toEqual({
     kubeconfig: "text",
     prometheusUrl: "http://p:9090",
-    capabilities: { kuberay: { on: true, version: "1.6.2" } },
+    capabilities: { kuberay: { mode: "on", version: "1.6.2" } },
     images: { ...images, load: "registry/load@sha256:1" },
     accelerators: { H100: 8 },
     storageClass: "local-path",
@@ -60,7 +60,7 @@ test("a stack without a kubeconfig is no cluster", () => {
 test("fails on every part that is off", () => {
   const facts = toClusterFacts({
     kubeconfig: "text",
-    capabilities: { kuberay: { on: false, reason: "switched off" }, prometheus: { on: true } },
+    capabilities: { kuberay: { mode: "off", reason: "switched off" }, prometheus: { mode: "on" } },
   });
   expect(() => checkCapabilities("dev", facts!)).toThrowErrorMatchingInlineSnapshot(`
     [UserError: cluster dev lacks what every experiment needs:
@@ -106,9 +106,9 @@ test("fails within seconds when the server is silent", { timeout: 15_000 }, asyn
 test("stand-ins of the cluster are those whose version says so", () => {
   expect(
     standInsOf({
-      k3s: { on: true, version: "v1.36.4+k3s1-stand-in" },
-      kuberay: { on: true, version: "1.6.2" },
-      loki: { on: false, version: "stand-in" },
+      k3s: { mode: "on", version: "v1.36.4+k3s1-stand-in" },
+      kuberay: { mode: "on", version: "1.6.2" },
+      loki: { mode: "off", version: "stand-in" },
     }),
   ).toEqual([{ part: "k3s", name: "k3s", version: "v1.36.4+k3s1-stand-in" }]);
 });
