@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { UserError } from "../components/errors.ts";
 import { describe, StopError } from "../workloads/shared/errors.ts";
+import { printCapacity } from "./capacity.ts";
 import { type ClusterAccess, connect } from "./connect.ts";
 import { fetchResults } from "./fetch.ts";
 import { printStatus } from "./status.ts";
@@ -88,6 +89,12 @@ const commands: Readonly<Record<string, Command>> = {
     options: { namespace, "experiment-id": { ...experimentId, required: false }, kubeconfig },
     run: async (values) =>
       printStatus(values.text("namespace"), values.optional("experiment-id"), await values.connect()),
+  },
+  capacity: {
+    summary: "show what the platform asks of each node, and what is left for models",
+    details: "Sums the requests and limits of the pods that are there; experiments are counted apart.",
+    options: { kubeconfig },
+    run: async (values) => printCapacity(await values.connect()),
   },
   summary: {
     summary: "print the table of fetched results",

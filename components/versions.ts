@@ -24,6 +24,23 @@ export const versions = {
   raySimulator: "2.55.0",
 } as const;
 
+/**
+ * Minor versions of Kubernetes with which a vendor tests a series of its part: cilium from its compatibility page,
+ * istio from its supported releases, gpuOperator from its platform support (K3s column).
+ */
+export const testedKubernetes: readonly {
+  readonly part: string;
+  readonly series: string;
+  readonly from: number;
+  readonly to: number;
+}[] = [
+  { part: "cilium", series: "1.20", from: 33, to: 36 },
+  { part: "istio", series: "1.29", from: 31, to: 35 },
+  { part: "istio", series: "1.30", from: 32, to: 36 },
+  { part: "istio", series: "1.31", from: 32, to: 36 },
+  { part: "gpuOperator", series: "26.7", from: 33, to: 36 },
+];
+
 /** Version of the images that this repository builds itself. */
 const ownImages = "0.1.0";
 

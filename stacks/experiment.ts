@@ -10,6 +10,7 @@ import {
   checkCapabilities,
   clusterIdentifier,
   defaultPrometheusUrl,
+  neededParts,
   standInsOf,
   toClusterFacts,
 } from "../components/experiment/cluster-facts.ts";
@@ -43,6 +44,7 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
   const settings = readExperimentSettings(stack, pulumi.runtime.allConfig());
   const facts = settings.cluster === "" ? undefined : await readCluster(settings.cluster);
   const resolved = resolve(projectDir, settings, facts);
+  if (facts !== undefined) checkCapabilities(settings.cluster, facts, neededParts(resolved));
   if (pulumi.runtime.isDryRun()) await warnOfMissingCluster(settings.cluster, facts);
   else await checkCluster(settings.cluster, facts);
   await warnOfGatedModel(resolved);
@@ -137,7 +139,6 @@ async function checkCluster(cluster: string, facts: ClusterFacts | undefined): P
   if (facts === undefined) {
     throw new UserError(`${missingCluster(cluster)}; nothing was created`);
   }
-  checkCapabilities(cluster, facts);
   await checkApiServer(cluster, facts.kubeconfig);
 }
 

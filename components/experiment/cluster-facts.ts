@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { get } from "node:https";
 import { parse } from "yaml";
+import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import { UserError } from "../errors.ts";
 import { images as defaultImages, type Images } from "../versions.ts";
 import type { StandIn } from "./run-config.ts";
@@ -28,8 +29,14 @@ export interface ClusterFacts {
 /** Address of Prometheus where the cluster's stack does not tell. */
 export const defaultPrometheusUrl = "http://prometheus.monitoring.svc:9090";
 
-/** Parts of the cluster without which no experiment runs. */
-const needed = ["kuberay", "prometheus", "storage"] as const;
+/** The parts of a cluster that an experiment cannot do without. */
+export function neededParts({
+  engine,
+  parallelism,
+}: Pick<ResolvedExperiment, "engine" | "parallelism">): string[] {
+  const onNvidia = engine === "vllm" && parallelism.acceleratorResource.startsWith("nvidia.com/");
+  return ["kuberay", "prometheus", "storage", ...(onNvidia ? ["gpuOperator"] : [])];
+}
 
 const answerSeconds = 5;
 
@@ -50,16 +57,17 @@ export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): Clus
   };
 }
 
-/** Throws one UserError that names every part that an experiment needs and the cluster lacks. */
-export function checkCapabilities(cluster: string, facts: ClusterFacts): void {
+/** Throws one UserError that names every needed part that the cluster lacks. */
+export function checkCapabilities(cluster: string, facts: ClusterFacts, needed: readonly string[]): void {
   const off = needed.filter((part) => (facts.capabilities[part]?.mode ?? "off") === "off");
   if (off.length === 0) return;
   const lines = off.map(
     (part) => `  - ${part}: ${facts.capabilities[part]?.reason ?? "the stack does not state it as on"}`,
   );
   throw new UserError(
-    `cluster ${cluster} lacks what every experiment needs:\n${lines.join("\n")}\n` +
-      `switch it on in the cluster's configuration, then: pulumi up -s ${cluster}`,
+    `cluster ${cluster} lacks what this experiment needs:\n${lines.join("\n")}\n` +
+      "set the part's mode in the cluster's configuration to on, or to external where the cluster has it already, " +
+      `then: pulumi up -s ${cluster}`,
   );
 }
 

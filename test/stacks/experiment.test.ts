@@ -69,13 +69,13 @@ test("up fails when the API server does not answer", async () => {
   );
 });
 
-test("up fails when a part of the cluster is off", async () => {
+test.each([true, false])("fails when a part of the cluster is off, preview %s", async (preview) => {
   const capabilities = { ...dev.capabilities, prometheus: { mode: "off", reason: "switched off" } };
   const without = { "organization/llm-serving-eval/dev": { ...dev, capabilities } };
-  expect(await failure({ config, stacks: without, preview: false })).toMatchInlineSnapshot(`
-    "cluster dev lacks what every experiment needs:
+  expect(await failure({ config, stacks: without, preview })).toMatchInlineSnapshot(`
+    "cluster dev lacks what this experiment needs:
       - prometheus: switched off
-    switch it on in the cluster's configuration, then: pulumi up -s dev"
+    set the part's mode in the cluster's configuration to on, or to external where the cluster has it already, then: pulumi up -s dev"
   `);
 });
 

@@ -7,10 +7,12 @@ import {
   checkApiServer,
   checkCapabilities,
   clusterIdentifier,
+  neededParts,
   standInsOf,
   toClusterFacts,
 } from "../../../components/experiment/cluster-facts.ts";
 import { images } from "../../../components/versions.ts";
+import type { ResolvedExperiment } from "../../../experiments/schema.ts";
 
 function kubeconfig(server: string, authority = "Q0E=", certificate = "Q0VSVA=="): string {
   return `apiVersion: v1
@@ -62,12 +64,23 @@ test("fails on every part that is off", () => {
     kubeconfig: "text",
     capabilities: { kuberay: { mode: "off", reason: "switched off" }, prometheus: { mode: "on" } },
   });
-  expect(() => checkCapabilities("dev", facts!)).toThrowErrorMatchingInlineSnapshot(`
-    [UserError: cluster dev lacks what every experiment needs:
+  expect(() =>
+    checkCapabilities("dev", facts!, ["kuberay", "prometheus", "storage"]),
+  ).toThrowErrorMatchingInlineSnapshot(`
+    [UserError: cluster dev lacks what this experiment needs:
       - kuberay: switched off
       - storage: the stack does not state it as on
-    switch it on in the cluster's configuration, then: pulumi up -s dev]
+    set the part's mode in the cluster's configuration to on, or to external where the cluster has it already, then: pulumi up -s dev]
   `);
+});
+
+test("an engine on NVIDIA accelerators needs their operator, the stand-in does not", () => {
+  const parallelism = { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"];
+  const common = ["kuberay", "prometheus", "storage"];
+  expect(neededParts({ engine: "vllm", parallelism })).toEqual([...common, "gpuOperator"]);
+  expect(neededParts({ engine: "llm-d-inference-sim", parallelism })).toEqual(common);
+  const amd = { ...parallelism, acceleratorResource: "amd.com/gpu" };
+  expect(neededParts({ engine: "vllm", parallelism: amd })).toEqual(common);
 });
 
 test("the identifier follows the certificate authority, not the client's certificate or the address", () => {
