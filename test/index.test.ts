@@ -3,7 +3,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { expect, test } from "vitest";
 import main from "../index.ts";
-import { record } from "./stacks/record.ts";
+import { record } from "./support/record.ts";
 
 test.each([
   [

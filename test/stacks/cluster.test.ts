@@ -2,8 +2,8 @@
 
 import { expect, test } from "vitest";
 import { clusterStack } from "../../stacks/cluster.ts";
+import { record } from "../support/record.ts";
 import { temporaryProject } from "./project.ts";
-import { record } from "./record.ts";
 
 const dev = { "llmeval:kind": "cluster", "llmeval:cluster": "lab" };
 const hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIF6";
@@ -16,7 +16,7 @@ const labFiles = {
 
 test("the dev stack on a fresh clone registers exactly these resources and warns of what `up` needs", async () => {
   const project = temporaryProject();
-  const { resources, outputs, warnings } = await record(() => clusterStack(project), {
+  const { resources, outputs, logged } = await record(() => clusterStack(project), {
     config: dev,
     stack: "dev",
   });
@@ -102,7 +102,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "storageClass": "local-path",
     }
   `);
-  expect(warnings).toMatchInlineSnapshot(`
+  expect(logged).toMatchInlineSnapshot(`
     [
       "warning: [runtime] imagesFile .lab/images.json cannot be read (ENOENT); this preview shows the default images",
       "warning: [runtime] k3s.binary.sha256File .lab/k3s.sha256 cannot be read; fine for a preview, \`pulumi up\` needs it",
@@ -115,12 +115,12 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
 
 test("with the lab's files the server is installed with pinned key, checked binary and no secret in its command", async () => {
   const project = temporaryProject(labFiles);
-  const { resources, outputs, warnings } = await record(() => clusterStack(project), {
+  const { resources, outputs, logged } = await record(() => clusterStack(project), {
     config: dev,
     stack: "dev",
     preview: false,
   });
-  expect(warnings).toEqual([]);
+  expect(logged).toEqual([]);
   const server = resources.find(({ name }) => name === "k3s-server-1");
   expect({ ...server?.inputs, stdin: "" }).toMatchInlineSnapshot(`
     {
@@ -182,8 +182,8 @@ test("with the lab's files the server is installed with pinned key, checked bina
       ],
     }
   `);
-  expect(JSON.stringify(server?.inputs["create"])).not.toContain("generated-token");
-  expect(JSON.stringify(server?.inputs["stdin"])).toContain("TOKEN='generated-token'");
+  expect(JSON.stringify(server?.inputs["create"])).not.toContain("generated-k3s-token");
+  expect(JSON.stringify(server?.inputs["stdin"])).toContain("TOKEN='generated-k3s-token'");
   const images = (outputs as { images: Record<string, string> }).images;
   expect(images["prometheus"]).toBe(`10.89.77.1:5000/prometheus@sha256:${"b".repeat(64)}`);
 });

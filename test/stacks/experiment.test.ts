@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { UserError } from "../../components/errors.ts";
 import { experimentStack } from "../../stacks/experiment.ts";
-import { type RecordOptions, record } from "../components/experiment/record.ts";
+import { type RecordOptions, record } from "../support/record.ts";
 
 const config = { "llmeval:kind": "experiment", "llmeval:cluster": "dev" };
 const kubeconfig = `apiVersion: v1

@@ -6,7 +6,7 @@ import { Experiment } from "../../../components/experiment/experiment.ts";
 import { images } from "../../../components/versions.ts";
 import { resolveExperiment } from "../../../experiments/resolve.ts";
 import { projectDir } from "../../experiments/project.ts";
-import { record } from "./record.ts";
+import { record } from "../../support/record.ts";
 
 const id = "smoke-r1-3f9ac2";
 

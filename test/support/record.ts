@@ -10,7 +10,7 @@ export interface Recorded {
 }
 
 export interface RecordOptions {
-  /** @default {} */
+  /** Stack configuration, with full keys. @default {} */
   readonly config?: Readonly<Record<string, string>>;
   /** @default "exp-smoke" */
   readonly stack?: string;
@@ -20,7 +20,34 @@ export interface RecordOptions {
   readonly stacks?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-/** The resources, the program's outputs with secrets opened, and what was logged. */
+/** What the lab's server would print. */
+const kubeconfig = `apiVersion: v1
+kind: Config
+clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]
+users: [{name: default, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
+contexts: [{name: default, context: {cluster: default, user: default}}]
+current-context: default
+`;
+
+/** What the providers would add to a resource's inputs. */
+function computed(type: string, name: string): Record<string, unknown> {
+  switch (type) {
+    case "command:remote:Command":
+      return { stdout: name.endsWith("kubeconfig") ? kubeconfig : "" };
+    case "command:local:Command":
+      return {
+        stdout: name.startsWith("t0-")
+          ? '{"t0UnixNs":"1795000000123456789"}'
+          : '{"quality":{"verdict":"pass"},"cells":[]}',
+      };
+    case "random:index/randomPassword:RandomPassword":
+      return { result: `generated-${name}` };
+    default:
+      return {};
+  }
+}
+
+/** The resources by type and name, the program's outputs with secrets opened, and what was logged. */
 export async function record(
   program: () => unknown,
   options: RecordOptions = {},
@@ -32,11 +59,7 @@ export async function record(
     {
       newResource: ({ type, name, inputs, id }) => {
         resources.push({ type, name, inputs });
-        const stdout = name.startsWith("t0-")
-          ? '{"t0UnixNs":"1795000000123456789"}'
-          : '{"quality":{"verdict":"pass"},"cells":[]}';
-        const extra = type === "command:local:Command" ? { stdout } : {};
-        return { id: id ?? `${name}-id`, state: { ...inputs, ...extra } };
+        return { id: id ?? `${name}-id`, state: { ...inputs, ...computed(type, name) } };
       },
       call: ({ inputs }) => {
         const found = options.stacks?.[inputs["name"] as string];
@@ -52,23 +75,24 @@ export async function record(
     "organization",
   );
   pulumi.runtime.setAllConfig({ ...options.config });
+  // Without an engine the SDK writes its log to the console.
   const keep = (...parts: unknown[]) => void logged.push(parts.join(" "));
   Object.assign(console, { error: keep, log: keep, warn: keep });
   try {
     let outputs: unknown;
-    let failure: unknown;
+    let failure: { readonly error: unknown } | undefined;
     await pulumi.runtime.runInPulumiStack(async () => {
       try {
         const given = await program();
         outputs = await new Promise<unknown>((resolve) => pulumi.output(given as object).apply(resolve));
       } catch (error) {
         // Thrown from here it would also be an unhandled rejection of the stack's own outputs.
-        failure = error;
+        failure = { error };
       }
       return {};
     });
     await pulumi.runtime.disconnect();
-    if (failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure.error;
     resources.sort((left, right) => (`${left.type} ${left.name}` < `${right.type} ${right.name}` ? -1 : 1));
     return { resources, outputs, logged };
   } finally {
