@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules -j3
 
+SERVERS ?= 1
 AGENTS ?= 0
 export PULUMI_VERSION := 3.248.0
 export LLMEVAL_LAB ?= /var/lib/llmeval-lab
@@ -15,22 +16,22 @@ FORCE:
 help: ## this list
 	@echo "Evaluates LLM serving under load and under faults. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "AGENTS=N lab-up starts N agent hosts beside the server."
+	@echo "SERVERS=N and AGENTS=N give the lab N server and N agent hosts (1 and 0)."
 
 demo: lab-up ## sets everything up, starts the lab, runs one experiment end to end; results in fetched/
 	@lab/with-tools lab/demo.sh
 
-test: packages tools images ## sets everything up, then all checks and tests
+test: packages test-packages tools images ## sets everything up, then all checks and tests
 	@lab/with-tools test/run.sh
 
-check: packages .tools/node ## format, lint, types, unused code
+check: packages test-packages .tools/node ## format, lint, types, unused code
 	@lab/with-tools test/check.sh
 
 preview: packages .tools/node engine ## previews every stack with no cluster and no network
 	@lab/with-tools test/preview.sh
 
 lab-up: packages tools images ## starts the lab's mirror and hosts (twice is quick and changes nothing)
-	@lab/up.sh $(AGENTS)
+	@lab/up.sh $(AGENTS) $(SERVERS)
 
 lab-down: ## removes everything that lab-up made
 	@lab/down.sh
@@ -42,12 +43,16 @@ clean: ## removes this clone's links and packages; the cache and the lab stay
 	rm -rf .tools node_modules
 
 # --- packages of the machine and of npm ------------------------------------------------------------------------
-debian_packages := ca-certificates curl debootstrap git iproute2 iptables openssh-client openssh-server procps shellcheck systemd-container util-linux zstd
+debian_packages := ca-certificates curl debootstrap git iproute2 iptables openssh-client procps systemd-container util-linux zstd
+# Only tests use these: a browser, an sshd of their own, the linter of shell scripts.
+test_packages := chromium openssh-server shellcheck
 
-.PHONY: packages debian
+.PHONY: packages test-packages debian
 packages: debian node_modules/.package-lock.json
 debian:
 	@lab/debian.sh $(debian_packages)
+test-packages: | debian
+	@lab/debian.sh $(test_packages)
 
 node_modules/.package-lock.json: package.json package-lock.json | .tools/node
 	@echo "  … npm packages"
@@ -79,7 +84,8 @@ go_build = $(step) $</build.sh $(shell go env GOVERSION)
 	@touch $@
 
 # --- what the lab runs -----------------------------------------------------------------------------------------
-programs := prometheus node-exporter coredns local-path-provisioner llm-d-inference-sim kuberay-operator
+programs := prometheus node-exporter kube-state-metrics coredns metrics-server local-path-provisioner \
+  llm-d-inference-sim kuberay-operator loki otel-collector gateway-api
 $(addprefix .tools/,$(programs)): .tools/%: lab/toolchain/% FORCE | debian
 	$(go_build)
 .tools/k3s .tools/mirror .tools/pause: .tools/%: lab/% FORCE | debian
@@ -87,26 +93,34 @@ $(addprefix .tools/,$(programs)): .tools/%: lab/toolchain/% FORCE | debian
 .tools/load: workloads/load FORCE | debian
 	$(go_build)
 .tools/charts: lab/charts .tools/kuberay-operator FORCE
-	$(step) lab/charts/build.sh .tools/kuberay-operator/crds
+	$(step) lab/charts/build.sh kuberay-operator=.tools/kuberay-operator/crds
 .tools/base-rootfs: lab/images/base-rootfs.sh lab/images/layer.sh FORCE | debian
 	$(step) lab/images/base-rootfs.sh
 .tools/host-rootfs: lab/host-rootfs.sh .tools/base-rootfs FORCE
 	$(step) lab/host-rootfs.sh .tools/base-rootfs/rootfs
+.tools/nginx-layer: lab/images/nginx-layer.sh lab/images/layer.sh .tools/base-rootfs FORCE
+	$(step) lab/images/nginx-layer.sh .tools/base-rootfs/rootfs
 .tools/ray-layer: lab/images/ray-layer.sh lab/images/ray-rootfs.sh workloads/serve-simulator/requirements.txt .tools/base-rootfs .tools/llm-d-inference-sim FORCE
 	$(step) lab/images/ray-layer.sh .tools/base-rootfs/rootfs .tools/llm-d-inference-sim/llm-d-inference-sim
 
 # An image is built from the programs named here by lab/images/build.sh.
-image_keys := prometheus nodeExporter kuberayOperator node load serveSimulator pause coredns local-path-provisioner busybox
+image_keys := prometheus nodeExporter kubeStateMetrics loki otelCollector kuberayOperator nginx node load serveSimulator \
+  pause coredns metrics-server local-path-provisioner busybox
 .PHONY: images
-images: $(addprefix .tools/image-,$(image_keys)) .tools/charts .tools/mirror .tools/host-rootfs
+images: $(addprefix .tools/image-,$(image_keys)) .tools/charts .tools/gateway-api .tools/mirror .tools/host-rootfs
 .tools/image-prometheus: .tools/prometheus
 .tools/image-nodeExporter: .tools/node-exporter
+.tools/image-kubeStateMetrics: .tools/kube-state-metrics
+.tools/image-loki: .tools/loki
+.tools/image-otelCollector: .tools/otel-collector
+.tools/image-nginx: .tools/nginx-layer
 .tools/image-kuberayOperator: .tools/kuberay-operator
 .tools/image-node: .tools/base-rootfs .tools/node
 .tools/image-load: .tools/load
 .tools/image-serveSimulator: .tools/ray-layer workloads/serve-simulator
 .tools/image-pause: .tools/pause
 .tools/image-coredns: .tools/coredns
+.tools/image-metrics-server: .tools/metrics-server
 .tools/image-local-path-provisioner: .tools/local-path-provisioner
 .tools/image-busybox: .tools/base-rootfs
 .tools/image-%: lab/images/build.sh lab/images/layer.sh .tools/mirror FORCE

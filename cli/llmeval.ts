@@ -1,17 +1,24 @@
 #!/usr/bin/env node
 // The llmeval command: what Pulumi has no verb for. Each sub-command is one entry of the table below.
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { UserError } from "../components/errors.ts";
 import { describe, StopError } from "../workloads/shared/errors.ts";
 import { printCapacity } from "./capacity.ts";
 import { type ClusterAccess, connect } from "./connect.ts";
+import { printExplanation } from "./explain.ts";
 import { fetchResults } from "./fetch.ts";
 import { printStatus } from "./status.ts";
 import { printSummary } from "./summary.ts";
 import { waitForResults, waitForT0 } from "./wait.ts";
 
+const projectDir = join(import.meta.dirname, "..");
+
 interface Option {
-  readonly value: string;
+  /** What stands for the value in the help; an option without one is a switch. */
+  readonly value?: string;
+  /** One letter, e.g. `s` for -s. */
+  readonly short?: string;
   readonly help: string;
   readonly required?: boolean;
   readonly fallback?: string;
@@ -42,6 +49,21 @@ const progressSeconds: Option = {
 const output: Option = { value: "DIR", help: "where results are kept", fallback: "fetched" };
 
 const commands: Readonly<Record<string, Command>> = {
+  explain: {
+    summary: "show what an experiment comes to: values and their origin, timeline, cost",
+    details:
+      "Resolves experiments/NAME.yaml, with what Pulumi.exp-NAME.yaml overrides where that stack exists.",
+    positional: "NAME",
+    options: {},
+    run: async (values) => printExplanation(values.positional, projectDir),
+  },
+  schema: {
+    summary: "print the JSON Schema of a kind of configuration file, for editors",
+    details: "KIND is experiment (experiments/*.yaml) or cluster (configs/clusters/*.yaml).",
+    positional: "KIND",
+    options: {},
+    run: async (values) => (await import("./schema.ts")).printSchema(values.positional),
+  },
   t0: {
     summary: "wait until the gate has set T0, and print it",
     details: 'Prints {"t0UnixNs","t0",...} on stdout; progress goes to stderr.',
@@ -89,6 +111,26 @@ const commands: Readonly<Record<string, Command>> = {
     options: { namespace, "experiment-id": { ...experimentId, required: false }, kubeconfig },
     run: async (values) =>
       printStatus(values.text("namespace"), values.optional("experiment-id"), await values.connect()),
+  },
+  charts: {
+    summary: "fetch the Helm charts that a cluster's parts need, checked against their pinned digests",
+    details:
+      "ACTION is pull. Without -s: every chart of the project at its default. `pulumi up` does the same by itself.",
+    positional: "ACTION",
+    options: {
+      cluster: { short: "s", value: "NAME", help: "only the charts of configs/clusters/NAME.yaml" },
+      pin: { help: "pin charts without a digest: take the repository's, and add it to the lock file" },
+    },
+    run: async (values) => {
+      // Loaded for this command only: the clusters' schemas bring the Pulumi SDK with them.
+      const { runCharts } = await import("./charts.ts");
+      const cluster = values.optional("cluster");
+      await runCharts({
+        action: values.positional,
+        ...(cluster === undefined ? {} : { cluster }),
+        pin: values.optional("pin") !== undefined,
+      });
+    },
   },
   capacity: {
     summary: "show what the platform asks of each node, and what is left for models",
@@ -158,9 +200,10 @@ function overview(): string {
 
 function helpOf(name: string, command: Command): string {
   const entries = [
-    ...Object.entries(command.options).map(([option, { value, help, required, fallback }]) => {
+    ...Object.entries(command.options).map(([option, { value, short, help, required, fallback }]) => {
       const suffix = required ? " (required)" : fallback === undefined ? "" : ` (default ${fallback})`;
-      return [`--${option} ${value}`, `${help}${suffix}`] as const;
+      const names = `${short === undefined ? "" : `-${short}, `}--${option}`;
+      return [value === undefined ? names : `${names} ${value}`, `${help}${suffix}`] as const;
     }),
     ["--help", "this text"] as const,
   ];
@@ -174,7 +217,13 @@ function helpOf(name: string, command: Command): string {
 function parse(name: string, command: Command, args: readonly string[]): Values | "help" {
   const hint = `see: llmeval ${name} --help`;
   const options = Object.fromEntries(
-    Object.keys(command.options).map((option) => [option, { type: "string" as const }]),
+    Object.entries(command.options).map(([option, { value, short }]) => [
+      option,
+      {
+        type: value === undefined ? ("boolean" as const) : ("string" as const),
+        ...(short === undefined ? {} : { short }),
+      },
+    ]),
   );
   let parsed: { values: Record<string, string | boolean | undefined>; positionals: string[] };
   try {
@@ -192,7 +241,7 @@ function parse(name: string, command: Command, args: readonly string[]): Values 
   const values: Record<string, string | undefined> = {};
   for (const [option, { required, fallback }] of Object.entries(command.options)) {
     const given = parsed.values[option];
-    values[option] = typeof given === "string" ? given : fallback;
+    values[option] = given === true ? "true" : typeof given === "string" ? given : fallback;
     if (required && (values[option] ?? "") === "") problems.push(`--${option} is missing`);
   }
   const [positional = "", ...surplus] = parsed.positionals;

@@ -56,6 +56,8 @@ export const images = {
   loki: `docker.io/grafana/loki:${versions.loki}`,
   otelCollector: `ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector-contrib:${versions.otelCollector}`,
   nginx: `docker.io/nginxinc/nginx-unprivileged:${versions.nginx}-bookworm`,
+  /** Takes the place of a container that a fault makes fail. */
+  pause: "registry.k8s.io/pause:3.10",
   kuberayOperator: `quay.io/kuberay/operator:v${versions.kuberay}`,
   node: `docker.io/library/node:${versions.node}-bookworm-slim`,
   load: `docker.io/llm-serving-eval/load:${ownImages}`,

@@ -5,7 +5,7 @@
 lab=${LLMEVAL_LAB:-/var/lib/llmeval-lab}
 bridge=llmeval0
 gateway=10.89.77.1
-server_address=10.89.77.11
+server_address() { echo "10.89.77.$((10 + $1))"; }
 agent_address() { echo "10.89.77.$((20 + $1))"; }
 
 say() { printf '  %s\n' "$*"; }

@@ -7,5 +7,5 @@ missing=$(comm -23 <(printf '%s\n' "$@" | sort) <(dpkg-query -W -f '${db:Status-
 echo "  … Debian packages:" $missing
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# Tests start an sshd of their own; RUNLEVEL=1 keeps the package from starting one on this machine now.
+# Tests start servers of their own; RUNLEVEL=1 keeps packages from starting theirs on this machine now.
 RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Starts the lab, or what of it does not run yet: the bridge, the mirror, and the hosts.  up.sh [AGENTS]
+# Starts the lab, or what of it does not run yet: the bridge, the mirror, and the hosts.  up.sh [AGENTS [SERVERS]]
 # Leaves what stacks need to know in .lab/: the SSH key and pinned host keys, image references by digest, the
-# checksum of the k3s binary. A second run changes nothing.
+# checksums of the k3s binaries and of the Gateway API. A second run changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . lab/common.sh
-agents=${1:-0}
+agents=${1:-0} servers=${2:-1}
 [[ $agents =~ ^[0-9]$ ]] || fail "AGENTS=$agents: the number of agent hosts is a digit, 0 to 9"
+[[ $servers =~ ^[1-9]$ ]] || fail "SERVERS=$servers: the number of server hosts is a digit, 1 to 9"
 started=$SECONDS
 tools=$PWD/.tools
-mkdir -p "$lab"/{run,ssh,hosts,log,blobs,artifacts/charts} .lab
+mkdir -p "$lab"/{run,ssh,hosts,log,blobs} .lab
 
 make_bridge() {
   ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
@@ -24,15 +25,16 @@ make_keys() {
 # The mirror is started anew when what it serves has changed.
 start_mirror() {
   local images=("$tools"/image-*/) served
-  served=$(readlink -f "$tools/mirror" "$tools/k3s" "$tools/charts" "${images[@]%/}" | sha256sum)
+  served=$(readlink -f "$tools/mirror" "$tools/k3s" "$tools/charts" "$tools/gateway-api" "${images[@]%/}" | sha256sum)
   if pid_of mirror >/dev/null && [ "$served" = "$(cat "$lab/run/mirror.served" 2>/dev/null)" ]; then
     return
   fi
   stop_process mirror TERM 5
-  ln -sfn "$(readlink -f "$tools/k3s/k3s")" "$lab/artifacts/k3s"
-  ln -sfn "$(readlink -f "$tools/k3s/k3s.sha256")" "$lab/artifacts/k3s.sha256"
-  rm -rf "$lab/artifacts/charts"
-  ln -sfn "$(readlink -f "$tools/charts")" "$lab/artifacts/charts"
+  rm -rf "$lab/artifacts"
+  mkdir "$lab/artifacts"
+  for artifact in k3s/k3s{,-next}{,.sha256} charts gateway-api; do
+    ln -s "$(readlink -f "$tools/$artifact")" "$lab/artifacts/$(basename "$artifact")"
+  done
   setsid "$tools/mirror/mirror" serve --registry "$gateway:5000" --files "$gateway:8080" --blobs "$lab/blobs" \
     --artifacts "$lab/artifacts" "${images[@]}" >"$lab/log/mirror.log" 2>&1 </dev/null &
   remember mirror $!
@@ -81,6 +83,8 @@ write_facts() {
   cat "$lab"/hosts/*.known_host >"$lab/run/known_hosts"
   place "$lab/run/known_hosts" .lab/ssh/known_hosts
   place "$tools/k3s/k3s.sha256" .lab/k3s.sha256
+  place "$tools/k3s/k3s-next.sha256" .lab/k3s-next.sha256
+  place "$tools/gateway-api/standard-install.yaml.sha256" .lab/gateway-api.sha256
   for image in "$tools"/image-*/; do
     key=$(basename "$image")
     printf '%s %s\n' "${key#image-}" "$(cat "$image/reference")"
@@ -91,9 +95,9 @@ write_facts() {
 make_bridge
 make_keys
 start_mirror
-start_host server-1 "$server_address"
+for n in $(seq 1 "$servers"); do start_host "server-$n" "$(server_address "$n")"; done
 for n in $(seq 1 "$agents"); do start_host "agent-$n" "$(agent_address "$n")"; done
 write_facts
-wait_host server-1 "$server_address"
+for n in $(seq 1 "$servers"); do wait_host "server-$n" "$(server_address "$n")"; done
 for n in $(seq 1 "$agents"); do wait_host "agent-$n" "$(agent_address "$n")"; done
 say "the lab is up ($((SECONDS - started)) s)"

@@ -4,47 +4,71 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import {
+  addressOf,
+  type Capability,
+  toCapabilities,
+  toEndpoints,
+} from "../components/cluster/capabilities.ts";
+import { ChaosMesh } from "../components/cluster/chaos-mesh.ts";
+import { chartsOf } from "../components/cluster/chart.ts";
+import { pullCharts } from "../components/cluster/charts-cache.ts";
+import { Cilium } from "../components/cluster/cilium.ts";
 import { type ClusterConfig, clusterConfigSchema, toAccelerators } from "../components/cluster/config.ts";
+import { DeepFlow } from "../components/cluster/deepflow.ts";
+import { Entry, toClusterDns } from "../components/cluster/entry.ts";
+import { GatewayApi } from "../components/cluster/gateway-api.ts";
+import { GpuOperator } from "../components/cluster/gpu-operator.ts";
+import { Grafana, grafanaUrl } from "../components/cluster/grafana.ts";
 import { resolveImages } from "../components/cluster/images.ts";
+import { Istio } from "../components/cluster/istio.ts";
 import { K3s } from "../components/cluster/k3s.ts";
-import { k3sStorageClass } from "../components/cluster/k3s-config.ts";
+import { defaultServiceCidr, hostsOf, k3sStorageClass } from "../components/cluster/k3s-config.ts";
+import { KubeStateMetrics } from "../components/cluster/kube-state-metrics.ts";
 import { KubeRay } from "../components/cluster/kuberay.ts";
-import type { PartMode } from "../components/cluster/part.ts";
+import { Loki, lokiUrl } from "../components/cluster/loki.ts";
+import { OpenTelemetry } from "../components/cluster/opentelemetry.ts";
+import type { ScrapedPart } from "../components/cluster/platform-jobs.ts";
 import { Prometheus, prometheusUrl } from "../components/cluster/prometheus.ts";
+import { Rbac, type Subject, toOperators } from "../components/cluster/rbac.ts";
 import { resolvePath, type SshContext } from "../components/cluster/ssh.ts";
 import { didYouMean, parseConfig, parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
-import { images as defaultImages } from "../components/versions.ts";
+import type { Images } from "../components/versions.ts";
 
 /** Every `llmeval:` key of a cluster's stack, with what it is for. */
 const stackKeys: Readonly<Record<string, string>> = {
   kind: "cluster",
   cluster: "name of a file in configs/clusters/",
   kubeconfig: "path of a kubeconfig, to use an existing cluster instead of installing K3s",
+  protectData: "false before a destroy that shall delete data too; wins over the file's protectData",
+  k3sToken: "secret; the token with which servers join, where it is not to be generated",
+  grafanaPassword: "secret; the password of Grafana's user admin, where it is not to be generated",
+  entryPassword: "secret; the password of the entry's user, where it is not to be generated",
 };
-
-/** Whether a part is in the cluster, and which version of it. */
-export interface Capability {
-  readonly mode: PartMode;
-  readonly version?: string;
-  /** Why it is off, or where it comes from. */
-  readonly reason?: string;
-}
 
 export interface ClusterOutputs {
   readonly kubeconfig: pulumi.Output<string>;
-  readonly endpoints: { readonly apiServer: pulumi.Input<string>; readonly prometheus?: string };
+  /** Addresses: the API server's for users, all others inside the cluster. */
+  readonly endpoints: Readonly<Record<string, pulumi.Input<string>>>;
   readonly capabilities: Readonly<Record<string, Capability>>;
   readonly storageClass: string;
-  readonly images: Readonly<Record<string, string>>;
+  readonly images: Images;
   readonly accelerators: Readonly<Record<string, number>>;
+  /** Who may run experiments, where the cluster has roles for people. */
+  readonly operators?: readonly Subject[];
+  /** Passwords by part; absent where a part is off or asks for none. */
+  readonly passwords: Readonly<Record<string, pulumi.Output<string> | undefined>>;
 }
 
 const clustersDir = "configs/clusters";
-const partOff = "switched off in the cluster's configuration";
 
 /** Builds the stack and returns its outputs. Paths in the configuration are relative to the project's folder. */
-export function clusterStack(projectDir = path.resolve(import.meta.dirname, "..")): ClusterOutputs {
+export async function clusterStack(
+  // Where plug-ins run too: they read charts there. In a copy of the project whose files are links, this file's own
+  // folder would be another one.
+  projectDir = process.cwd(),
+): Promise<ClusterOutputs> {
   checkStackKeys();
   const stackConfig = new pulumi.Config("llmeval");
   const context: SshContext = {
@@ -65,98 +89,245 @@ export function clusterStack(projectDir = path.resolve(import.meta.dirname, ".."
     preview: context.preview,
     warn: context.warn,
   });
-  const hasStorage = config.k3s === undefined || !config.k3s.disable.includes("local-storage");
-
+  const pull = (): Promise<unknown> =>
+    pullCharts(chartsOf(config), { projectDir, ...given("cluster", name) });
+  // Before any host is touched: a chart that cannot be had stops the whole `up`.
+  if (!context.preview) await pull();
   const cluster =
     kubeconfigFile === undefined
-      ? installCluster(name, file, config, hasStorage, context)
+      ? installCluster(name ?? pulumi.getStack(), file, config, context)
       : existingCluster(kubeconfigFile, context);
+  // The provider loads charts in the preview of a cluster that it knows; before the first `up` nothing is fetched.
+  if (context.preview && (await isKnown(cluster.kubeconfig))) await pull();
+  const passwords = installParts(cluster, config, images, context);
+  return {
+    kubeconfig: pulumi.secret(cluster.kubeconfig),
+    endpoints: { apiServer: cluster.apiServer, ...toEndpoints(config) },
+    capabilities: toCapabilities(config, images),
+    storageClass: config.storage.className,
+    images,
+    accelerators: toAccelerators(config),
+    ...(config.rbac.mode === "on" ? { operators: toOperators(config.rbac) } : {}),
+    passwords,
+  };
+}
+
+/** Everything inside the cluster. Parts are made side by side; each waits only for what it needs. */
+function installParts(
+  cluster: Cluster,
+  config: ClusterConfig,
+  images: Images,
+  context: SshContext,
+): ClusterOutputs["passwords"] {
+  const stackConfig = new pulumi.Config("llmeval");
   const provider = new k8s.Provider("cluster", {
     kubeconfig: cluster.kubeconfig,
     // Without it a kubeconfig that is unknown for one preview would replace everything in the cluster.
     clusterIdentifier: `llmeval-${pulumi.getStack()}`,
     kubeClientSettings: { timeout: 20 },
   });
-  const part = { deletedWith: cluster.server };
-  const options = { provider };
-  if (config.prometheus.mode === "on") {
-    new Prometheus(
-      "prometheus",
-      { ...part, config: config.prometheus, images, storageClass: config.storage.className },
-      options,
+  const { k3s } = config;
+  const nodeCount = hostsOf(k3s).length;
+  const storageClass = config.storage.className;
+  const workloadsDir = path.join(context.projectDir, "workloads");
+  const protect = stackConfig.getBoolean("protectData") ?? config.protectData;
+  const part = cluster.k3s === undefined ? {} : { deletedWith: cluster.k3s.server };
+
+  if (config.gatewayApi.mode === "on" && cluster.k3s !== undefined) {
+    const { server, firstConnection: connection } = cluster.k3s;
+    new GatewayApi("gateway-api", { ...part, config: config.gatewayApi, connection, server, context });
+  }
+  const roots: pulumi.Resource[] = [];
+  if (config.cilium.mode === "on") {
+    const facts = { podCidr: k3s?.podCidr ?? "", nodeCount };
+    const cilium = new Cilium("cilium", { ...part, config: config.cilium, facts }, { provider });
+    roots.push(cilium.network);
+  }
+  const onNetwork = { provider, dependsOn: [...roots] };
+  if (config.gpuOperator.mode === "on") {
+    const gpuOperator = new GpuOperator(
+      "gpu-operator",
+      { ...part, config: config.gpuOperator, facts: { gpus: gpusByNode(config) }, image: images.node },
+      onNetwork,
     );
+    // Its toolkit restarts K3s on the hosts that have GPUs; where one of them is a server, the API goes away with it.
+    if (k3s?.servers.some(({ accelerators }) => Object.keys(accelerators).length > 0)) {
+      roots.push(gpuOperator.ready);
+    }
+  }
+  const options = { provider, dependsOn: roots };
+  if (config.istio.mode === "on") {
+    new Istio("istio", { ...part, config: config.istio }, options);
   }
   if (config.kuberay.mode === "on") {
     new KubeRay("kuberay", { ...part, config: config.kuberay, image: images.kuberayOperator }, options);
   }
-  return {
-    kubeconfig: pulumi.secret(cluster.kubeconfig),
-    endpoints: {
-      apiServer: cluster.apiServer,
-      ...(config.prometheus.mode === "on" ? { prometheus: prometheusUrl } : {}),
-    },
-    capabilities: {
-      k3s: cluster.capability,
-      kuberay:
-        config.kuberay.mode === "on"
-          ? { mode: "on", version: config.kuberay.version }
-          : { mode: "off", reason: partOff },
-      prometheus:
-        config.prometheus.mode === "on"
-          ? { mode: "on", version: versionOf(images.prometheus) }
-          : { mode: "off", reason: partOff },
-      storage: hasStorage
-        ? { mode: "on", version: config.storage.className }
-        : { mode: "off", reason: "k3s.disable holds local-storage" },
-    },
-    storageClass: config.storage.className,
-    images,
-    accelerators: toAccelerators(config),
-  };
+  if (config.chaosMesh.mode === "on") {
+    new ChaosMesh("chaos-mesh", { ...part, config: config.chaosMesh, pauseImage: images.pause }, options);
+  }
+  if (config.prometheus.mode === "on") {
+    new Prometheus(
+      "prometheus",
+      {
+        ...part,
+        config: config.prometheus,
+        images,
+        storageClass,
+        scrapedParts: scrapedParts(config),
+        ...given("acceleratorIntervalSeconds", acceleratorIntervalSeconds(config)),
+        protect,
+      },
+      options,
+    );
+  }
+  if (config.kubeStateMetrics.mode === "on") {
+    const parts = { kuberay: config.kuberay.mode !== "off", chaosMesh: config.chaosMesh.mode !== "off" };
+    new KubeStateMetrics(
+      "kube-state-metrics",
+      { ...part, config: config.kubeStateMetrics, image: images.kubeStateMetrics, parts },
+      options,
+    );
+  }
+  if (config.loki.mode === "on") {
+    new Loki("loki", { ...part, config: config.loki, image: images.loki, storageClass, protect }, options);
+  }
+  const loki = addressOf(config.loki, lokiUrl);
+  if (config.opentelemetry.mode === "on") {
+    new OpenTelemetry(
+      "opentelemetry",
+      {
+        ...part,
+        config: config.opentelemetry,
+        images,
+        ...given("lokiUrl", loki),
+        workloadsDir,
+        storageClass,
+        protect,
+      },
+      options,
+    );
+  }
+  if (config.deepflow.mode === "on") {
+    const facts = { storageClass, nodeCount: Math.max(1, nodeCount) };
+    new DeepFlow(
+      "deepflow",
+      { ...part, config: config.deepflow, facts, image: images.node, protect },
+      options,
+    );
+  }
+  const prometheus = addressOf(config.prometheus, prometheusUrl);
+  const grafana =
+    config.grafana.mode === "on" && prometheus !== undefined
+      ? new Grafana(
+          "grafana",
+          {
+            ...part,
+            config: config.grafana,
+            image: images.grafana,
+            sources: {
+              prometheusUrl: prometheus,
+              scrapeIntervalSeconds: config.prometheus.scrapeIntervalSeconds,
+              ...given("lokiUrl", loki),
+            },
+            ...given("adminPassword", stackConfig.getSecret("grafanaPassword")),
+          },
+          options,
+        )
+      : undefined;
+  if (config.rbac.mode === "on") {
+    new Rbac("rbac", { ...part, config: config.rbac }, { provider });
+  }
+  const grafanaAddress = addressOf(config.grafana, grafanaUrl);
+  const entry =
+    config.entry.mode === "on"
+      ? new Entry(
+          "entry",
+          {
+            ...part,
+            config: config.entry,
+            image: images.nginx,
+            clusterDns: config.entry.clusterDns ?? toClusterDns(k3s?.serviceCidr ?? defaultServiceCidr),
+            workloadsDir,
+            ...given("grafanaUrl", grafanaAddress),
+            ...given("password", stackConfig.getSecret("entryPassword")),
+          },
+          options,
+        )
+      : undefined;
+  return { grafana: grafana?.adminPassword, entry: entry?.password };
+}
+
+/** The parts that bring metrics of their own, also those that somebody else installed. */
+function scrapedParts(config: ClusterConfig): ScrapedPart[] {
+  const parts: readonly ScrapedPart[] = [
+    "kubeStateMetrics",
+    "cilium",
+    "istio",
+    "gpuOperator",
+    "kuberay",
+    "chaosMesh",
+    "opentelemetry",
+    "loki",
+  ];
+  return parts.filter((part) => config[part].mode !== "off");
+}
+
+/** As often as the exporter reads the GPUs; of another one nobody here knows. */
+function acceleratorIntervalSeconds({ gpuOperator }: ClusterConfig): number | undefined {
+  return gpuOperator.mode === "on" ? Math.ceil(gpuOperator.dcgm.intervalMilliseconds / 1000) : undefined;
+}
+
+function gpusByNode(config: ClusterConfig): Record<string, number> {
+  return Object.fromEntries(
+    hostsOf(config.k3s)
+      .map(
+        ({ name, accelerators }) =>
+          [name, Object.values(accelerators).reduce((sum, n) => sum + n, 0)] as const,
+      )
+      .filter(([, count]) => count > 0),
+  );
+}
+
+function given<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {
+  return value === undefined ? {} : ({ [key]: value } as Record<K, V>);
+}
+
+async function isKnown(output: pulumi.Output<unknown>): Promise<boolean> {
+  return await (output as unknown as { readonly isKnown: Promise<boolean> }).isKnown;
 }
 
 interface Cluster {
   readonly kubeconfig: pulumi.Output<string>;
   readonly apiServer: pulumi.Input<string>;
-  readonly capability: Capability;
-  readonly server?: pulumi.Resource;
+  /** Absent where the cluster was there before. */
+  readonly k3s?: K3s;
 }
 
-function installCluster(
-  name: string,
-  file: string,
-  config: ClusterConfig,
-  hasStorage: boolean,
-  context: SshContext,
-): Cluster {
+function installCluster(name: string, file: string, config: ClusterConfig, context: SshContext): Cluster {
   if (config.k3s === undefined) {
     throw new UserError(
       `${file}: k3s is missing; describe the hosts there, or set llmeval:kubeconfig to use an existing cluster`,
     );
   }
+  const { className } = config.storage;
+  // A class of another name comes from elsewhere, and later.
+  const bringsClass = !config.k3s.disable.includes("local-storage") && className === k3sStorageClass;
   const k3s = new K3s("k3s", {
     clusterName: name,
     config: config.k3s,
-    // A class of another name comes from elsewhere, and later.
-    ...(hasStorage && config.storage.className === k3sStorageClass ? { storageClass: k3sStorageClass } : {}),
+    ...given("token", new pulumi.Config("llmeval").getSecret("k3sToken")),
+    ...given("storageClass", bringsClass ? k3sStorageClass : undefined),
     context,
   });
-  return {
-    kubeconfig: k3s.kubeconfig,
-    apiServer: k3s.apiServer,
-    capability: { mode: "on", version: config.k3s.version },
-    server: k3s.server,
-  };
+  return { kubeconfig: k3s.kubeconfig, apiServer: k3s.apiServer, k3s };
 }
 
 function existingCluster(kubeconfigFile: string, context: SshContext): Cluster {
-  const capability: Capability = { mode: "off", reason: "existing cluster, named by llmeval:kubeconfig" };
   try {
     const text = fs.readFileSync(resolvePath(kubeconfigFile, context.projectDir), "utf8");
     return {
       kubeconfig: pulumi.secret(text),
       apiServer: /^\s*server:\s*(\S+)/m.exec(text)?.[1] ?? "unknown",
-      capability,
     };
   } catch {
     const message = `llmeval:kubeconfig ${kubeconfigFile} cannot be read`;
@@ -166,7 +337,7 @@ function existingCluster(kubeconfigFile: string, context: SshContext): Cluster {
     context.warn(`${message}; fine for a preview, \`pulumi up\` needs it`);
     // Unknown, as before the first install; an empty one would stand for whatever cluster kubectl points at.
     const unknown = pulumi.output(pulumi.unknown as unknown as string);
-    return { kubeconfig: unknown, apiServer: unknown, capability };
+    return { kubeconfig: unknown, apiServer: unknown };
   }
 }
 
@@ -196,7 +367,7 @@ function readClusterConfig(
   cluster: string | undefined,
   existing: boolean,
   projectDir: string,
-): { name: string; file: string; config: ClusterConfig } {
+): { name?: string; file: string; config: ClusterConfig } {
   const known = fs
     .readdirSync(path.join(projectDir, clustersDir))
     .filter((file) => file.endsWith(".yaml"))
@@ -210,7 +381,7 @@ function readClusterConfig(
       );
     }
     const file = "(defaults)";
-    return { name: pulumi.getStack(), file, config: parseConfig(clusterConfigSchema, {}, { file }) };
+    return { file, config: parseConfig(clusterConfigSchema, {}, { file }) };
   }
   if (!known.includes(cluster)) {
     throw new UserError(
@@ -224,10 +395,4 @@ function readClusterConfig(
     file,
     config: parseConfigFile(clusterConfigSchema, path.join(projectDir, file), file),
   };
-}
-
-/** A tag is the version; a reference by digest has none, so the default's tag stands for what it was built from. */
-function versionOf(reference: string): string {
-  const tag = /:([^:/@]+)$/.exec(reference.replace(/@sha256:.*$/, ""))?.[1];
-  return tag ?? /:([^:/@]+)$/.exec(defaultImages.prometheus)?.[1] ?? "unknown";
 }

@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 biome check --error-on-warnings .
 tsc --noEmit
+tsc --noEmit -p workloads/chat
 knip

@@ -25,6 +25,7 @@ quietly() { # COMMAND...: its output only when it fails
 checks() {
   part "format and lint" biome check --error-on-warnings .
   part "types" tsc --noEmit
+  part "types of the chat page" tsc --noEmit -p workloads/chat
   part "unused code" knip
   local scripts
   mapfile -t scripts < <(git ls-files '*.sh' lab/step lab/with-tools .ci/run)

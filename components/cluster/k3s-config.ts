@@ -13,29 +13,58 @@ const sha256 = /^[0-9a-f]{64}$/;
 export const defaultPodCidr = "10.42.0.0/16";
 export const defaultServiceCidr = "10.43.0.0/16";
 
+export const defaultDataDir = "/var/lib/rancher/k3s";
+
 /** The storage class that K3s brings, unless local-storage is disabled. */
 export const k3sStorageClass = "local-path";
 
 const port = z.int().min(1).max(65535);
+const address = z.union([z.ipv4(), z.hostname()], { error: "expected an IPv4 address or a host name" });
+const hostKey = z
+  .string()
+  .regex(/^(ssh|ecdsa)-\S+ [A-Za-z0-9+/]+=*$/, 'expected "<type> <base64>" as in a known_hosts line');
+const directory = z.string().startsWith("/", "expected an absolute path");
 
 const hostSchema = z.strictObject({
   /** Node name in Kubernetes; unique. */
   name: z.string().regex(hostName, "expected a DNS label (a-z, 0-9, -)").max(63),
   /** Address for SSH and, on servers, for the API server. */
-  address: z.union([z.ipv4(), z.hostname()], { error: "expected an IPv4 address or a host name" }),
+  address,
   /** @default ssh.user */
   user: z.string().min(1).optional(),
   /** @default ssh.port */
   port: port.optional(),
   /** Public host key, `ssh-ed25519 AAAA...`. @default the host's line in ssh.knownHostsFile */
-  hostKey: z
-    .string()
-    .regex(/^(ssh|ecdsa)-\S+ [A-Za-z0-9+/]+=*$/, 'expected "<type> <base64>" as in a known_hosts line')
-    .optional(),
+  hostKey: hostKey.optional(),
   labels: z.record(z.string().regex(labelKey, "expected a label key"), z.string()).default({}),
   taints: z.array(z.string().regex(taint, "expected key[=value]:Effect")).default([]),
+  /** Kubelet arguments of this host, after those of all hosts. */
+  kubeletArgs: z.array(z.string().min(1)).default([]),
+  /** @default k3s.dataDir */
+  dataDir: directory.optional(),
   /** Accelerators in this host by type, e.g. `H100: 8`. */
   accelerators: z.record(z.string(), z.int().min(1)).default({}),
+});
+
+/** A host that the others are reached through; its key is pinned like theirs. */
+const jumpHostSchema = z.strictObject({
+  address,
+  /** @default ssh.user */
+  user: z.string().min(1).optional(),
+  port: port.default(22),
+  /** Private key for the jump host. @default ssh.keyFile */
+  keyFile: z.string().min(1).optional(),
+  /** @default the jump host's line in ssh.knownHostsFile */
+  hostKey: hostKey.optional(),
+});
+
+const preflightSchema = z.strictObject({
+  /** Room that a host without K3s needs below its data directory. */
+  minFreeDiskGibibytes: z.number().min(0).default(10),
+  /** Difference allowed between a host's clock and that of the machine that runs Pulumi. */
+  maxClockOffsetSeconds: z.number().min(0.1).default(1),
+  /** `require` where the driver is part of the host; the GPU operator may bring it otherwise. */
+  nvidiaDriver: z.enum(["require", "ignore"]).default("ignore"),
 });
 
 const registriesSchema = z.strictObject({
@@ -58,7 +87,9 @@ export const k3sSchema = z
       keyFile: z.string().min(1),
       /** OpenSSH known_hosts file that pins the hosts' keys. @default each host has its own hostKey */
       knownHostsFile: z.string().min(1).optional(),
+      jumpHost: jumpHostSchema.optional(),
     }),
+    /** One server, or an odd number of servers with embedded etcd. */
     servers: z.array(hostSchema).min(1),
     agents: z.array(hostSchema).default([]),
     version: z.string().min(1).default(versions.k3s),
@@ -69,6 +100,8 @@ export const k3sSchema = z
       /** File in the format of sha256sum. */
       sha256File: z.string().min(1).optional(),
     }),
+    /** Load balancer or virtual IP in front of the servers, port 6443. @default the first server's address */
+    apiAddress: address.optional(),
     /** Further names in the API server's certificate; the servers' addresses are always in it. */
     tlsSans: z.array(z.string().min(1)).default([]),
     /** Parts of k3s to leave out. */
@@ -80,15 +113,23 @@ export const k3sSchema = z
     serviceCidr: z.cidrv4().default(defaultServiceCidr),
     /** `none` when another component brings the network: then nodes need not be Ready when K3s is. */
     flannelBackend: z.enum(["vxlan", "host-gw", "wireguard-native", "none"]).optional(),
-    dataDir: z.string().startsWith("/").default("/var/lib/rancher/k3s"),
+    dataDir: directory.default(defaultDataDir),
     registries: registriesSchema.optional(),
     /** How long a host may take to become ready. */
     readyTimeoutSeconds: z.int().min(10).default(300),
+    /** How long the pods of an agent may take to leave it before an upgrade. */
+    drainTimeoutSeconds: z.int().min(10).default(300),
+    preflight: preflightSchema.prefault({}),
   })
   .superRefine(checkK3s, { when: ({ value }) => isPlausible(value) });
 
 export type K3sConfig = z.output<typeof k3sSchema>;
 export type HostConfig = K3sConfig["servers"][number];
+
+/** Whether the servers keep their data in an etcd of their own. */
+export function hasEmbeddedEtcd(k3s: K3sConfig): boolean {
+  return k3s.servers.length > 1;
+}
 
 /** All hosts of a cluster, servers first. */
 export function hostsOf(k3s: K3sConfig | undefined): HostConfig[] {
@@ -107,10 +148,12 @@ function checkK3s(k3s: K3sConfig, context: z.core.$RefinementCtx<K3sConfig>): vo
   const report = (path: PropertyKey[], message: string): void => {
     context.addIssue({ code: "custom", path, message });
   };
-  if (k3s.servers.length > 1) {
+  if (k3s.servers.length > 0 && k3s.servers.length % 2 === 0) {
+    const { length } = k3s.servers;
     report(
       ["servers"],
-      `got ${k3s.servers.length} servers; only one server is supported, move the others to agents`,
+      `got ${length} servers; etcd needs an odd number, since ${length} servers survive the loss of no more servers ` +
+        `than ${length - 1} do; give ${length - 1} or ${length + 1}`,
     );
   }
   const hosts = [
@@ -135,6 +178,12 @@ function checkK3s(k3s: K3sConfig, context: z.core.$RefinementCtx<K3sConfig>): vo
   if (k3s.ssh !== undefined && k3s.ssh.knownHostsFile === undefined) {
     for (const { host, path } of hosts.filter(({ host }) => host.hostKey === undefined)) {
       report([...path, "hostKey"], `missing; give ${host.name} a hostKey or set ssh.knownHostsFile`);
+    }
+    if (k3s.ssh.jumpHost !== undefined && k3s.ssh.jumpHost.hostKey === undefined) {
+      report(
+        ["ssh", "jumpHost", "hostKey"],
+        "missing; give the jump host a hostKey or set ssh.knownHostsFile",
+      );
     }
   }
   const given = [k3s.binary?.sha256, k3s.binary?.sha256File].filter((value) => value !== undefined).length;

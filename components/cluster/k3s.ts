@@ -1,4 +1,5 @@
-// K3s on hosts over SSH: one server, any number of agents. Installs, configures, waits, removes; nothing inside the cluster.
+// K3s on hosts over SSH: servers and agents. Checks, installs, configures, upgrades, waits, removes; nothing inside
+// the cluster.
 
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
@@ -6,268 +7,274 @@ import * as path from "node:path";
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
-import * as yaml from "yaml";
 import { UserError } from "../errors.ts";
-import { defaultPodCidr, defaultServiceCidr, type HostConfig, type K3sConfig } from "./k3s-config.ts";
-import { quote, rootCommand, scriptCommand, scriptInput } from "./shell.ts";
-import { connectHosts, type HostConnection, resolvePath, type SshContext } from "./ssh.ts";
+import { type HostConfig, hostsOf, type K3sConfig } from "./k3s-config.ts";
+import {
+  folder,
+  type Role,
+  resolveSha256,
+  toApiServer,
+  toDataDir,
+  toK3sConfig,
+  toKubeconfig,
+  toLeave,
+  toRegistries,
+  toUninstall,
+  toUnit,
+  toYaml,
+} from "./k3s-files.ts";
+import { toPreflightPlan } from "./preflight.ts";
+import { rootCommand, scriptCommand, scriptInput } from "./shell.ts";
+import { type Connections, connectHosts, type HostConnection, type SshContext } from "./ssh.ts";
 
 export interface K3sArgs {
   /** Name of cluster, user and context in the kubeconfig. */
   readonly clusterName: string;
   readonly config: K3sConfig;
+  /** Token with which servers join; secret. It cannot be changed later. @default a generated one */
+  readonly token?: pulumi.Input<string>;
   /** Storage class that must exist before K3s counts as ready. @default none is waited for */
   readonly storageClass?: string;
   /** Where files are and whether this is a preview. */
   readonly context: SshContext;
 }
 
-type Role = "server" | "agent";
-
-const apiPort = 6443;
-const folder = "/etc/rancher/k3s";
-const tokenFile = `${folder}/token`;
-const defaultDataDir = "/var/lib/rancher/k3s";
-/** A download that the user has not pinned yet; a preview may show it, an install may not. */
-const placeholderSha256 = "0".repeat(64);
-
-/** The content of /etc/rancher/k3s/config.yaml of one host; keys at K3s's own default are left out. */
-export function toK3sConfig(config: K3sConfig, role: Role, host: HostConfig): Record<string, unknown> {
-  const server = config.servers[0];
-  const optional: Record<string, unknown> = {
-    "data-dir": config.dataDir === defaultDataDir ? undefined : config.dataDir,
-    "node-label": Object.entries(host.labels).map(([key, value]) => `${key}=${value}`),
-    "node-taint": host.taints,
-    "kubelet-arg": config.kubeletArgs,
-    ...(role === "server"
-      ? {
-          "tls-san": [...new Set([...config.servers.map(({ address }) => address), ...config.tlsSans])],
-          disable: config.disable,
-          "cluster-cidr": config.podCidr === defaultPodCidr ? undefined : config.podCidr,
-          "service-cidr": config.serviceCidr === defaultServiceCidr ? undefined : config.serviceCidr,
-          "flannel-backend": config.flannelBackend,
-          "write-kubeconfig-mode": "0600",
-        }
-      : { server: `https://${server?.address}:${apiPort}` }),
-  };
-  const given = Object.entries(optional).filter(
-    ([, value]) => value !== undefined && !(Array.isArray(value) && value.length === 0),
-  );
-  return { "node-name": host.name, "token-file": tokenFile, ...Object.fromEntries(given) };
+/** A node of the cluster. */
+export interface K3sNode {
+  readonly name: string;
+  readonly address: string;
+  readonly role: Role;
+  /** Accelerators by type. */
+  readonly accelerators: Readonly<Record<string, number>>;
 }
 
-/** The text of /etc/rancher/k3s/registries.yaml; empty when there are no mirrors. */
-export function toRegistries(config: K3sConfig): string {
-  return config.registries === undefined ? "" : toYaml(config.registries);
+interface Tokens {
+  readonly server: pulumi.Output<string>;
+  readonly agent: pulumi.Output<string>;
 }
 
-/** The systemd unit; limits above what a host grants are lowered by systemd to what it does grant. */
-export function toUnit(role: Role): string {
-  const service = role === "server" ? "k3s" : "k3s-agent";
-  return `[Unit]
-Description=Lightweight Kubernetes (${role})
-Documentation=https://k3s.io
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-EnvironmentFile=-/etc/default/${service}
-KillMode=process
-Delegate=yes
-LimitNOFILE=1048576
-TasksMax=infinity
-TimeoutStartSec=0
-Restart=always
-RestartSec=5s
-ExecStartPre=-/sbin/modprobe br_netfilter
-ExecStartPre=-/sbin/modprobe overlay
-ExecStart=/usr/local/bin/k3s ${role}
-
-[Install]
-WantedBy=multi-user.target`;
-}
-
-/** Turns K3s's own kubeconfig into one that works from outside and can be merged with others. */
-export function toKubeconfig(text: string, clusterName: string, server: string): string {
-  const parsed = yaml.parse(text) as {
-    clusters?: { name: string; cluster: Record<string, unknown> }[];
-    users?: { name: string; user: Record<string, unknown> }[];
-  } | null;
-  const cluster = parsed?.clusters?.[0]?.cluster;
-  const user = parsed?.users?.[0]?.user;
-  if (cluster === undefined || user === undefined) {
-    throw new UserError(`${folder}/k3s.yaml of the server at ${server} holds no cluster and user`);
-  }
-  return toYaml({
-    apiVersion: "v1",
-    kind: "Config",
-    clusters: [{ name: clusterName, cluster: { ...cluster, server } }],
-    users: [{ name: clusterName, user }],
-    contexts: [{ name: clusterName, context: { cluster: clusterName, user: clusterName } }],
-    "current-context": clusterName,
-  });
-}
-
-/** The expected sha256 of the executable, from the configuration or from a file in sha256sum's format. */
-export function resolveSha256(config: K3sConfig, context: SshContext): string {
-  const { sha256, sha256File } = config.binary;
-  const problem = (text: string): string => {
-    if (!context.preview) {
-      throw new UserError(text);
-    }
-    context.warn(`${text}; fine for a preview, \`pulumi up\` needs it`);
-    return placeholderSha256;
-  };
-  if (sha256 === placeholderSha256) {
-    return problem(`k3s.binary.sha256 is the placeholder; put the sha256 of ${config.binary.url} there`);
-  }
-  if (sha256File === undefined) {
-    return sha256 ?? placeholderSha256;
-  }
-  let text: string;
-  try {
-    text = fs.readFileSync(resolvePath(sha256File, context.projectDir), "utf8");
-  } catch {
-    return problem(`k3s.binary.sha256File ${sha256File} cannot be read`);
-  }
-  const name = decodeURIComponent(path.posix.basename(new URL(config.binary.url).pathname));
-  const lines = text.split("\n").map((line) => line.trim().split(/\s+\*?/));
-  const found = lines.find(([, file]) => file === name)?.[0];
-  if (found === undefined || !/^[0-9a-f]{64}$/.test(found)) {
-    return problem(`k3s.binary.sha256File ${sha256File} has no line for ${name} (of k3s.binary.url)`);
-  }
-  return found;
-}
-
-/** Runs K3s's own uninstall script, then ours; what is absent is no error. */
-function toUninstall(role: Role, dataDir: string): string {
-  const service = role === "server" ? "k3s" : "k3s-agent";
-  return `for script in /usr/local/bin/${service}-uninstall.sh /usr/local/bin/llmeval-${service}-uninstall.sh; do
-  if [ -x "$script" ]; then K3S_DATA_DIR=${quote(dataDir)} timeout 300 "$script" </dev/null || exit 1; fi
-done`;
-}
+const preflightProgram = "node components/cluster/preflight-run.ts";
 
 export class K3s extends pulumi.ComponentResource {
-  /** Kubeconfig with the server's reachable address; secret. */
+  /** Kubeconfig with the API server's reachable address; secret. */
   readonly kubeconfig: pulumi.Output<string>;
   /** Address of the API server. */
   readonly apiServer: string;
   /** What stands for the whole cluster: in-cluster objects name it in `deletedWith`. */
   readonly server: pulumi.Resource;
+  /** All nodes, servers first. */
+  readonly nodes: readonly K3sNode[];
+  /** The first server, over SSH. */
+  readonly firstConnection: HostConnection;
 
   readonly #name: string;
   readonly #args: K3sArgs;
   readonly #sha256: string;
-  readonly #connections: Map<string, HostConnection>;
+  readonly #connections: Connections;
+  readonly #first: HostConfig;
 
   constructor(name: string, args: K3sArgs, opts?: pulumi.ComponentResourceOptions) {
     super("llmeval:cluster:K3s", name, {}, opts);
-    this.#name = name;
-    this.#args = args;
     const { config, context } = args;
-    this.#sha256 = resolveSha256(config, context);
-    this.#connections = connectHosts(config.ssh, [...config.servers, ...config.agents], context);
-
-    const token = new random.RandomPassword(
-      `${name}-token`,
-      { length: 48, special: false },
-      { parent: this },
-    );
-    const first = config.servers[0];
+    const [first, ...others] = config.servers;
     if (first === undefined) {
       throw new UserError("k3s.servers is empty; at least one server is needed");
     }
-    const server = this.#install("server", first, token.result, []);
+    this.#name = name;
+    this.#args = args;
+    this.#first = first;
+    this.#sha256 = resolveSha256(config, context);
+    this.#connections = connectHosts(config.ssh, hostsOf(config), context);
+
+    const tokens = this.#tokens();
+    const preflight = this.#preflight();
+    const server = this.#install("server", first, tokens, [preflight]);
+    // Servers join, restart and are upgraded strictly one after the other.
+    let last = this.#ready("server", first, server, [server], server);
+    for (const host of others) {
+      const install = this.#install("server", host, tokens, [last]);
+      last = this.#ready("server", host, install, [install], server);
+    }
+    // Agents are installed side by side, but changed one after the other: see #switch.
+    const serversReady = last;
     for (const host of config.agents) {
-      const agent = this.#install("agent", host, token.result, [server]);
-      this.#join(first, host, agent, server);
+      const install = this.#install("agent", host, tokens, [serversReady]);
+      const drain = this.#drain(host, [install, last], server);
+      const switched = this.#switch(host, tokens, [drain]);
+      last = this.#ready("agent", host, install, [switched], server);
     }
     this.server = server;
-    this.apiServer = `https://${first.address}:${apiPort}`;
-    this.kubeconfig = pulumi.secret(this.#readKubeconfig(first, server));
-    this.registerOutputs({ kubeconfig: this.kubeconfig, apiServer: this.apiServer });
+    this.firstConnection = this.#connection(first);
+    this.apiServer = toApiServer(config);
+    this.kubeconfig = pulumi.secret(this.#readKubeconfig(server));
+    this.nodes = [
+      ...config.servers.map((host) => toNode(host, "server")),
+      ...config.agents.map((host) => toNode(host, "agent")),
+    ];
+    this.registerOutputs({ kubeconfig: this.kubeconfig, apiServer: this.apiServer, nodes: this.nodes });
   }
 
-  /** Installs one host; the same script is run again on every change and does only what is needed. */
+  #tokens(): Tokens {
+    const generate = (role: string): pulumi.Output<string> =>
+      new random.RandomPassword(`${this.#name}-${role}`, { length: 48, special: false }, { parent: this })
+        .result;
+    const { token } = this.#args;
+    return {
+      server: token === undefined ? generate("token") : pulumi.secret(token),
+      agent: generate("agent-token"),
+    };
+  }
+
+  /** One report of what is wrong with any host. It runs again when hosts or checks change, or when it failed. */
+  #preflight(): pulumi.Resource {
+    const plan = toPreflightPlan(this.#args.config, this.#connections, script("preflight.sh"));
+    const complete = [...this.#connections.hosts.values()].every((connection) => connection.complete);
+    return new command.local.Command(
+      `${this.#name}-preflight`,
+      { create: preflightProgram, stdin: JSON.stringify(plan, undefined, 1), addPreviousOutputInEnv: false },
+      { parent: this, ...(complete ? {} : { ignoreChanges: ["stdin"] }) },
+    );
+  }
+
+  /**
+   * Installs a host. A server gets every later change here too; an agent only fetches the executable, and #switch
+   * makes the change when its turn has come.
+   */
   #install(
     role: Role,
     host: HostConfig,
-    token: pulumi.Output<string>,
+    tokens: Tokens,
     dependsOn: pulumi.Resource[],
   ): command.remote.Command {
+    const connection = this.#connection(host);
+    const dataDir = toDataDir(this.#args.config, host);
+    return new command.remote.Command(
+      `${this.#name}-${host.name}`,
+      {
+        ...this.#installArgs(role, role === "server" ? "apply" : "prepare", host, tokens),
+        delete: rootCommand(connection.user, toUninstall(role, dataDir)),
+        // Another address or data directory is another installation: the old one is removed first.
+        triggers: [host.address, dataDir],
+      },
+      this.#options(connection, { dependsOn, deleteBeforeReplace: true }),
+    );
+  }
+
+  /** Changes an agent when the agents before it are done; nothing is left to do after its installation. */
+  #switch(host: HostConfig, tokens: Tokens, dependsOn: pulumi.Resource[]): pulumi.Resource {
+    return new command.remote.Command(
+      `${this.#name}-${host.name}-switch`,
+      this.#installArgs("agent", "apply", host, tokens),
+      this.#options(this.#connection(host), { dependsOn }),
+    );
+  }
+
+  #installArgs(
+    role: Role,
+    mode: "apply" | "prepare",
+    host: HostConfig,
+    tokens: Tokens,
+  ): command.remote.CommandArgs {
     const { config, storageClass } = this.#args;
     const connection = this.#connection(host);
+    const isServer = role === "server";
     const create = scriptCommand(connection.user, {
+      MODE: mode,
       ROLE: role,
       NODE_NAME: host.name,
+      DATA_DIR: toDataDir(config, host),
       BINARY_URL: config.binary.url,
       BINARY_SHA256: this.#sha256,
       CONFIG: toYaml(toK3sConfig(config, role, host)),
       REGISTRIES: toRegistries(config),
       UNIT: toUnit(role),
       WAIT_SECONDS: String(config.readyTimeoutSeconds),
+      WAIT_KUBELET: hasDefaultHealthPort(config, host) ? "1" : "0",
       // Without K3s's own network the nodes become Ready only when the component that brings one has run.
       WAIT_NODE: config.flannelBackend === "none" ? "0" : "1",
-      WAIT_STORAGE_CLASS: role === "server" ? (storageClass ?? "") : "",
+      WAIT_STORAGE_CLASS: isServer ? (storageClass ?? "") : "",
+      SNAPSHOT: host === this.#first ? "1" : "0",
     });
-    return new command.remote.Command(
-      `${this.#name}-${host.name}`,
+    const stdin = pulumi.all([tokens.server, tokens.agent]).apply(([server, agent]) =>
+      scriptInput(
+        {
+          TOKEN: isServer ? server : agent,
+          AGENT_TOKEN: isServer ? agent : "",
+          UNINSTALL: script("k3s-uninstall.sh"),
+        },
+        script("k3s-install.sh"),
+      ),
+    );
+    return { connection: connection.args, create, stdin, addPreviousOutputInEnv: false };
+  }
+
+  /** Moves an agent's pods away before it is upgraded; changes without a new executable keep them. */
+  #drain(host: HostConfig, dependsOn: pulumi.Resource[], server: pulumi.Resource): pulumi.Resource {
+    return this.#onServer(
+      `${host.name}-drain`,
+      "k3s-drain.sh",
       {
-        connection: connection.args,
-        create,
-        delete: rootCommand(connection.user, toUninstall(role, config.dataDir)),
-        stdin: token.apply((value) =>
-          scriptInput({ TOKEN: value, UNINSTALL: script("k3s-uninstall.sh") }, script("k3s-install.sh")),
-        ),
-        addPreviousOutputInEnv: false,
-        // Another address or data directory is another installation: the old one is removed first.
-        triggers: [host.address, config.dataDir],
+        NODE_NAME: host.name,
+        DRAIN_SECONDS: String(this.#args.config.drainTimeoutSeconds),
+        BINARY_SHA256: this.#sha256,
       },
-      this.#options(connection, { dependsOn, deleteBeforeReplace: true }),
+      { dependsOn, deletedWith: server },
     );
   }
 
-  /** Waits on the server until the agent's node is Ready; when the agent goes, its node goes first. */
-  #join(
-    server: HostConfig,
+  /** Waits until a node is Ready and has its labels and taints; when a host goes, its node goes first. */
+  #ready(
+    role: Role,
     host: HostConfig,
-    agent: command.remote.Command,
-    serverInstall: command.remote.Command,
-  ): void {
+    install: command.remote.Command,
+    dependsOn: pulumi.Resource[],
+    server: pulumi.Resource,
+  ): pulumi.Resource {
     const { config } = this.#args;
-    const connection = this.#connection(server);
-    const k3s = "/usr/local/bin/k3s kubectl";
-    const leave = [
-      `timeout 180 ${k3s} drain ${host.name} --ignore-daemonsets --delete-emptydir-data --force --timeout=120s || true`,
-      `timeout 60 ${k3s} delete node ${host.name} --ignore-not-found`,
-      // A host that joins again under this name brings a new node password.
-      `timeout 60 ${k3s} -n kube-system delete secret ${host.name}.node-password.k3s --ignore-not-found`,
-    ].join("\n");
-    new command.remote.Command(
-      `${this.#name}-${host.name}-ready`,
+    return this.#onServer(
+      `${host.name}-ready`,
+      "k3s-node.sh",
       {
-        connection: connection.args,
-        create:
-          config.flannelBackend === "none"
-            ? "true"
-            : scriptCommand(connection.user, {
-                NODE_NAME: host.name,
-                WAIT_SECONDS: String(config.readyTimeoutSeconds),
-                // Waits again when the agent was configured anew.
-                AGENT_CONFIG: shortHash(toYaml(toK3sConfig(config, "agent", host)) + this.#sha256),
-              }),
-        delete: rootCommand(connection.user, leave),
-        stdin: script("k3s-node-ready.sh"),
-        addPreviousOutputInEnv: false,
-        triggers: [agent.id],
+        NODE_NAME: host.name,
+        WAIT_SECONDS: String(config.readyTimeoutSeconds),
+        WAIT_READY: config.flannelBackend === "none" ? "0" : "1",
+        LABELS: Object.entries(host.labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(" "),
+        TAINTS: host.taints.join(" "),
+        // Waits again when the host was configured anew.
+        HOST_CONFIG: shortHash(toYaml(toK3sConfig(config, role, host)) + this.#sha256),
       },
-      this.#options(connection, { dependsOn: [agent], deletedWith: serverInstall }),
+      { dependsOn, deletedWith: server },
+      { triggers: [install.id], ...(host === this.#first ? {} : { delete: toLeave(host.name) }) },
     );
   }
 
-  #readKubeconfig(server: HostConfig, install: command.remote.Command): pulumi.Output<string> {
-    const connection = this.#connection(server);
+  /** A script that runs on the first server, where the cluster can be administered. */
+  #onServer(
+    suffix: string,
+    file: string,
+    parameters: Readonly<Record<string, string>>,
+    options: pulumi.CustomResourceOptions,
+    more: { readonly triggers?: pulumi.Input<string>[]; readonly delete?: string } = {},
+  ): pulumi.Resource {
+    const connection = this.#connection(this.#first);
+    return new command.remote.Command(
+      `${this.#name}-${suffix}`,
+      {
+        connection: connection.args,
+        create: scriptCommand(connection.user, parameters),
+        stdin: script(file),
+        addPreviousOutputInEnv: false,
+        ...more,
+        ...(more.delete === undefined ? {} : { delete: rootCommand(connection.user, more.delete) }),
+      },
+      this.#options(connection, options),
+    );
+  }
+
+  #readKubeconfig(install: command.remote.Command): pulumi.Output<string> {
+    const connection = this.#connection(this.#first);
     const read = new command.remote.Command(
       `${this.#name}-kubeconfig`,
       {
@@ -284,7 +291,7 @@ export class K3s extends pulumi.ComponentResource {
   }
 
   #connection(host: HostConfig): HostConnection {
-    const connection = this.#connections.get(host.name);
+    const connection = this.#connections.hosts.get(host.name);
     if (connection === undefined) {
       throw new Error(`no connection for ${host.name}`);
     }
@@ -297,12 +304,16 @@ export class K3s extends pulumi.ComponentResource {
   }
 }
 
-function script(file: string): string {
-  return fs.readFileSync(path.join(import.meta.dirname, "scripts", file), "utf8");
+function toNode(host: HostConfig, role: Role): K3sNode {
+  return { name: host.name, address: host.address, role, accelerators: host.accelerators };
 }
 
-function toYaml(value: unknown): string {
-  return yaml.stringify(value, { lineWidth: 0 }).trimEnd();
+function hasDefaultHealthPort(config: K3sConfig, host: HostConfig): boolean {
+  return ![...config.kubeletArgs, ...host.kubeletArgs].some((argument) => argument.startsWith("healthz-"));
+}
+
+function script(file: string): string {
+  return fs.readFileSync(path.join(import.meta.dirname, "scripts", file), "utf8");
 }
 
 function shortHash(text: string): string {

@@ -2,21 +2,13 @@
 
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import * as z from "zod";
-import { versions } from "../versions.ts";
+import type * as z from "zod";
+import { chartSchema, toRelease } from "./chart.ts";
 import { toRepositoryAndTag } from "./images.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema, urlSchema } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
 
 /** Section `kuberay` of a cluster's configuration. */
-export const kuberaySchema = partSchema({
-  /** Helm repository. */
-  repository: urlSchema.default("https://ray-project.github.io/kuberay-helm/"),
-  chart: z.string().min(1).default("kuberay-operator"),
-  version: z
-    .string()
-    .regex(/^\d+\.\d+\.\d+(-[\w.]+)?$/, "expected an exact chart version")
-    .default(versions.kuberay),
-});
+export const kuberaySchema = partSchema({ chart: chartSchema("kuberay") });
 
 export type KubeRayConfig = z.output<typeof kuberaySchema>;
 
@@ -29,23 +21,22 @@ export interface KubeRayArgs extends PartArgs {
 const kuberayNamespace = "kuberay-system";
 const releaseName = "kuberay-operator";
 
-/** Inputs of the Helm release, without its namespace. */
+/** Inputs of the Helm release. */
 export function toKubeRayRelease(config: KubeRayConfig, image: string) {
-  return {
-    name: releaseName,
+  return toRelease({
     chart: config.chart,
-    version: config.version,
-    repositoryOpts: { repo: config.repository },
+    name: releaseName,
+    namespace: kuberayNamespace,
     values: {
       image: { ...toRepositoryAndTag(image), pullPolicy: "IfNotPresent" },
       // The chart's limit of 100m CPU throttles the operator while it reconciles many pods.
       resources: { requests: { cpu: "50m", memory: "64Mi" }, limits: { cpu: "1", memory: "512Mi" } },
+      batchScheduler: { enabled: false },
+      // Served on the operator's port 8080; a ServiceMonitor would need the CRDs of an operator that is not here.
+      metrics: { enabled: true, serviceMonitor: { enabled: false } },
     },
-    // A failed install stays for inspection; the next `up` upgrades it.
-    atomic: false,
-    maxHistory: 5,
-    timeout: 300,
-  };
+    timeoutSeconds: 300,
+  });
 }
 
 export class KubeRay extends pulumi.ComponentResource {
@@ -56,11 +47,10 @@ export class KubeRay extends pulumi.ComponentResource {
       { metadata: { name: kuberayNamespace, labels: objectLabels("kuberay") } },
       childOptions(this, args),
     );
-    // A Release and not plain objects: the chart's CRDs are 100,000 lines that belong to the chart. Previews load the
-    // chart only once the cluster exists, so a fresh clone needs no network.
+    // A Release and not plain objects: the chart's CRDs are 100,000 lines that belong to the chart.
     new k8s.helm.v3.Release(
       `${name}-operator`,
-      { ...toKubeRayRelease(args.config, args.image), namespace: kuberayNamespace },
+      toKubeRayRelease(args.config, args.image),
       childOptions(this, args, { dependsOn: [namespace] }),
     );
     this.registerOutputs({});

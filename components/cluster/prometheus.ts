@@ -1,20 +1,27 @@
-// Prometheus and node exporter: scrapes Ray, inference engines, cAdvisor and nodes. No operator, no alerting, no dashboards.
+// Prometheus and node exporter: scrapes engines, Ray, containers, nodes and the platform. No operator, no alerting.
 
-import { createHash } from "node:crypto";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as yaml from "yaml";
 import * as z from "zod";
+import { contentHash } from "../naming.ts";
+import { toNodeExporterSpec } from "./node-exporter.ts";
 import { addressedPartSchema, appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
+import type { ScrapedPart } from "./platform-jobs.ts";
+import { prometheusPort, toScrapeConfig } from "./scrape-config.ts";
 
 /** Section `prometheus` of a cluster's configuration. */
 export const prometheusSchema = addressedPartSchema({
+  /** Between two scrapes of engines, Ray, containers and nodes; a fault of a minute needs several. */
   scrapeIntervalSeconds: z.int().min(1).max(60).default(5),
   retention: z
     .string()
     .regex(/^\d+(ms|s|m|h|d|w|y)$/, "expected a duration such as 15d")
     .default("15d"),
-  /** Size of the volume. @default no volume: metrics are lost when the pod moves */
+  /**
+   * Size of the volume; four fifths of it are for blocks, the oldest of which go first. A larger value grows the
+   * volume in place where its storage class can do that. @default no volume: metrics are lost when the pod moves
+   */
   storageGibibytes: z.int().min(1).optional(),
   cpuRequestMillicores: z.int().min(1).default(100),
   memoryRequestMebibytes: z.int().min(64).default(256),
@@ -29,13 +36,17 @@ export interface PrometheusArgs extends PartArgs {
   readonly storageClass: string;
   /** Image references. */
   readonly images: { readonly prometheus: string; readonly nodeExporter: string };
+  /** Parts of the cluster that have metrics of their own. */
+  readonly scrapedParts: readonly ScrapedPart[];
+  /** How often the accelerators' exporter has new values. @default as often as everything under test is scraped */
+  readonly acceleratorIntervalSeconds?: number;
+  /** Whether a destroy refuses to delete the volume. @default false */
+  readonly protect?: boolean;
 }
 
 const monitoringNamespace = "monitoring";
 /** Address inside the cluster. */
-export const prometheusUrl = "http://prometheus.monitoring.svc:9090";
-const port = 9090;
-const nodeExporterPort = 9100;
+export const prometheusUrl = `http://prometheus.monitoring.svc:${prometheusPort}`;
 const claimName = "prometheus-data";
 const clusterRoleName = "llmeval-prometheus";
 const metadata = {
@@ -43,74 +54,32 @@ const metadata = {
   namespace: monitoringNamespace,
   labels: objectLabels("prometheus"),
 } as const;
-/** `nobody`: neither program needs rights on its node's files beyond reading. */
+/** `nobody`: Prometheus writes to its volume only. */
 const nobody = 65534;
-const tokenFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-type Relabeling = Record<string, unknown>;
-
-const podLabels: readonly Relabeling[] = [
-  copyLabel("__meta_kubernetes_namespace", "namespace"),
-  copyLabel("__meta_kubernetes_pod_name", "pod"),
-  copyLabel("__meta_kubernetes_pod_container_name", "container"),
-  copyLabel("__meta_kubernetes_pod_node_name", "node"),
-  copyLabel("__meta_kubernetes_pod_label_ray_io_cluster", "ray_io_cluster"),
-  copyLabel("__meta_kubernetes_pod_label_ray_io_node_type", "ray_io_node_type"),
-];
-
-/** The configuration file of Prometheus as an object. */
-export function toScrapeConfig(config: PrometheusConfig): Record<string, unknown> {
-  return {
-    global: {
-      scrape_interval: `${config.scrapeIntervalSeconds}s`,
-      scrape_timeout: `${Math.min(config.scrapeIntervalSeconds, 5)}s`,
-    },
-    scrape_configs: [
-      { job_name: "prometheus", static_configs: [{ targets: [`localhost:${port}`] }] },
-      podJob("ray", [
-        keep("__meta_kubernetes_pod_label_ray_io_cluster", ".+"),
-        portIs("(.+-)?metrics"),
-        portIsNot("engine-metrics"),
-      ]),
-      podJob("engine", [portIs("engine-metrics")]),
-      podJob("pods", [
-        keep("__meta_kubernetes_pod_label_ray_io_cluster", ""),
-        portIs("(.+-)?metrics"),
-        portIsNot("engine-metrics"),
-      ]),
-      {
-        job_name: "cadvisor",
-        scheme: "https",
-        metrics_path: "/metrics/cadvisor",
-        authorization: { credentials_file: `${tokenFolder}/token` },
-        // Kubelets serve with certificates of their own; the token is what authorises.
-        tls_config: { insecure_skip_verify: true },
-        // cAdvisor stamps samples when it reads the cgroup, which is what fault windows are compared with.
-        honor_timestamps: true,
-        kubernetes_sd_configs: [{ role: "node" }],
-        relabel_configs: [copyLabel("__meta_kubernetes_node_name", "node")],
-        metric_relabel_configs: [
-          // One series per task state and per failure type and cgroup: the bulk of cAdvisor, of no use here.
-          drop("__name__", "container_(tasks_state|memory_failures_total|blkio_device_usage_total)"),
-        ],
-      },
-      {
-        job_name: "node",
-        kubernetes_sd_configs: [{ role: "node" }],
-        relabel_configs: [
-          copyLabel("__meta_kubernetes_node_name", "node"),
-          {
-            source_labels: ["__meta_kubernetes_node_address_InternalIP"],
-            target_label: "__address__",
-            replacement: `$1:${nodeExporterPort}`,
-          },
-        ],
-      },
-    ],
-  };
+/** Under which address pods reach Prometheus; undefined when the cluster has none. */
+export function prometheusAddress(config: Pick<PrometheusConfig, "mode" | "url">): string | undefined {
+  if (config.mode === "off") return undefined;
+  return config.mode === "external" ? config.url?.replace(/\/+$/, "") : prometheusUrl;
 }
 
-/** The program's arguments. Neither admin API nor lifecycle endpoints: nothing in the cluster may delete or stop it. */
+/** The text of the configuration file. */
+export function toConfigText(
+  args: Pick<PrometheusArgs, "config" | "scrapedParts" | "acceleratorIntervalSeconds">,
+): string {
+  const { scrapeIntervalSeconds } = args.config;
+  const scrapeConfig = toScrapeConfig({
+    scrapeIntervalSeconds,
+    acceleratorIntervalSeconds: args.acceleratorIntervalSeconds ?? scrapeIntervalSeconds,
+    parts: args.scrapedParts,
+  });
+  return yaml.stringify(scrapeConfig, { lineWidth: 0, aliasDuplicateObjects: false });
+}
+
+/**
+ * The program's arguments. Neither admin API nor lifecycle endpoints: nothing in the cluster may delete or stop it.
+ * The write-ahead log is compressed by default.
+ */
 export function toPrometheusArgs(config: PrometheusConfig): string[] {
   return [
     "--config.file=/etc/prometheus/prometheus.yml",
@@ -120,7 +89,7 @@ export function toPrometheusArgs(config: PrometheusConfig): string[] {
       ? []
       : // Leaves room for the write-ahead log, which this limit does not count.
         [`--storage.tsdb.retention.size=${Math.floor(config.storageGibibytes * 0.8 * 1024)}MB`]),
-    `--web.listen-address=:${port}`,
+    `--web.listen-address=:${prometheusPort}`,
   ];
 }
 
@@ -146,8 +115,12 @@ export function toPrometheusSpec(
             name: "prometheus",
             image,
             args: toPrometheusArgs(config),
-            ports: [{ name: "http", containerPort: port }],
-            readinessProbe: { httpGet: { path: "/-/ready", port }, periodSeconds: 2, failureThreshold: 30 },
+            ports: [{ name: "http", containerPort: prometheusPort }],
+            readinessProbe: {
+              httpGet: { path: "/-/ready", port: prometheusPort },
+              periodSeconds: 2,
+              failureThreshold: 30,
+            },
             resources: {
               requests: {
                 cpu: `${config.cpuRequestMillicores}m`,
@@ -173,55 +146,18 @@ export function toPrometheusSpec(
   };
 }
 
-/** Spec of the node exporter DaemonSet: one per node, in the node's network and process namespaces. */
-export function toNodeExporterSpec(image: string): k8s.types.input.apps.v1.DaemonSetSpec {
-  return {
-    selector: { matchLabels: appLabels("node-exporter") },
-    template: {
-      metadata: { labels: objectLabels("node-exporter") },
-      spec: {
-        hostNetwork: true,
-        hostPID: true,
-        automountServiceAccountToken: false,
-        tolerations: [{ operator: "Exists" }],
-        securityContext: { runAsNonRoot: true, runAsUser: nobody, runAsGroup: nobody },
-        containers: [
-          {
-            name: "node-exporter",
-            image,
-            args: [
-              "--path.rootfs=/host",
-              "--path.procfs=/host/proc",
-              "--path.sysfs=/host/sys",
-              `--web.listen-address=:${nodeExporterPort}`,
-              // Mounts and links of pods come and go; they would be a new series each.
-              "--collector.filesystem.mount-points-exclude=^/(dev|proc|run|sys|var/lib/(kubelet|rancher|containerd))($|/)",
-              "--collector.netclass.ignored-devices=^(veth|cali|lxc).*$",
-              "--collector.netdev.device-exclude=^(veth|cali|lxc).*$",
-            ],
-            ports: [{ name: "node", containerPort: nodeExporterPort, hostPort: nodeExporterPort }],
-            readinessProbe: { httpGet: { path: "/", port: nodeExporterPort }, periodSeconds: 2 },
-            resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "128Mi" } },
-            securityContext: {
-              allowPrivilegeEscalation: false,
-              capabilities: { drop: ["ALL"] },
-              readOnlyRootFilesystem: true,
-            },
-            volumeMounts: [
-              { name: "root", mountPath: "/host", readOnly: true, mountPropagation: "HostToContainer" },
-            ],
-          },
-        ],
-        volumes: [{ name: "root", hostPath: { path: "/" } }],
-      },
-    },
-  };
-}
-
-/** What Prometheus may do: find targets and read the kubelets' metrics. */
-const prometheusRules: k8s.types.input.rbac.v1.PolicyRule[] = [
+/** What Prometheus may do in the whole cluster: find targets and read the metrics of kubelets and API servers. */
+export const prometheusRules: k8s.types.input.rbac.v1.PolicyRule[] = [
   { apiGroups: [""], resources: ["nodes", "pods"], verbs: ["get", "list", "watch"] },
   { apiGroups: [""], resources: ["nodes/metrics"], verbs: ["get"] },
+  { nonResourceURLs: ["/metrics"], verbs: ["get"] },
+];
+
+/** In namespace `default` it also looks up the API servers. */
+const apiServerNamespace = "default";
+export const apiServerRules: k8s.types.input.rbac.v1.PolicyRule[] = [
+  { apiGroups: [""], resources: ["services"], verbs: ["get", "list", "watch"] },
+  { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["get", "list", "watch"] },
 ];
 
 export class Prometheus extends pulumi.ComponentResource {
@@ -236,27 +172,18 @@ export class Prometheus extends pulumi.ComponentResource {
     );
     const child = childOptions(this, args, { dependsOn: [namespace] });
     const access = this.#access(name, child);
-    const scrapeConfig = yaml.stringify(toScrapeConfig(args.config), {
-      lineWidth: 0,
-      aliasDuplicateObjects: false,
-    });
+    const configText = toConfigText(args);
     // The name changes with the content, so a new configuration is a new pod.
-    const configMapName = `prometheus-${createHash("sha256").update(scrapeConfig).digest("hex").slice(0, 8)}`;
+    const configMapName = `prometheus-${contentHash(configText)}`;
     const configMap = new k8s.core.v1.ConfigMap(
       `${name}-config`,
-      {
-        metadata: { ...metadata, name: configMapName },
-        data: { "prometheus.yml": scrapeConfig },
-      },
+      { metadata: { ...metadata, name: configMapName }, data: { "prometheus.yml": configText } },
       child,
     );
     const claim = this.#claim(name, args, child);
     new k8s.apps.v1.Deployment(
       `${name}-server`,
-      {
-        metadata,
-        spec: toPrometheusSpec(args.config, args.images.prometheus, configMapName),
-      },
+      { metadata, spec: toPrometheusSpec(args.config, args.images.prometheus, configMapName) },
       childOptions(this, args, { dependsOn: [...access, configMap, ...claim] }),
     );
     new k8s.core.v1.Service(
@@ -264,7 +191,10 @@ export class Prometheus extends pulumi.ComponentResource {
       {
         // No wait for endpoints: the Deployment already waits for its pod.
         metadata: { ...metadata, annotations: { "pulumi.com/skipAwait": "true" } },
-        spec: { selector: appLabels("prometheus"), ports: [{ name: "http", port, targetPort: port }] },
+        spec: {
+          selector: appLabels("prometheus"),
+          ports: [{ name: "http", port: prometheusPort, targetPort: prometheusPort }],
+        },
       },
       child,
     );
@@ -285,6 +215,7 @@ export class Prometheus extends pulumi.ComponentResource {
 
   #access(name: string, child: pulumi.CustomResourceOptions): pulumi.Resource[] {
     const labels = objectLabels("prometheus");
+    const subjects = [{ kind: "ServiceAccount", name: metadata.name, namespace: monitoringNamespace }];
     const account = new k8s.core.v1.ServiceAccount(`${name}-account`, { metadata }, child);
     const role = new k8s.rbac.v1.ClusterRole(
       `${name}-role`,
@@ -296,11 +227,26 @@ export class Prometheus extends pulumi.ComponentResource {
       {
         metadata: { name: clusterRoleName, labels },
         roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: clusterRoleName },
-        subjects: [{ kind: "ServiceAccount", name: metadata.name, namespace: monitoringNamespace }],
+        subjects,
       },
       child,
     );
-    return [account, role, binding];
+    const lookup = { name: clusterRoleName, namespace: apiServerNamespace, labels };
+    const lookupRole = new k8s.rbac.v1.Role(
+      `${name}-api-server-role`,
+      { metadata: lookup, rules: apiServerRules },
+      child,
+    );
+    const lookupBinding = new k8s.rbac.v1.RoleBinding(
+      `${name}-api-server-binding`,
+      {
+        metadata: lookup,
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: clusterRoleName },
+        subjects,
+      },
+      child,
+    );
+    return [account, role, binding, lookupRole, lookupBinding];
   }
 
   #claim(name: string, args: PrometheusArgs, child: pulumi.CustomResourceOptions): pulumi.Resource[] {
@@ -323,43 +269,8 @@ export class Prometheus extends pulumi.ComponentResource {
           resources: { requests: { storage: `${size}Gi` } },
         },
       },
-      child,
+      { ...child, protect: args.protect ?? false },
     );
     return [claim];
   }
-}
-
-function podJob(job: string, selection: readonly Relabeling[]): Record<string, unknown> {
-  return {
-    job_name: job,
-    kubernetes_sd_configs: [{ role: "pod" }],
-    // Some exporters send no or an unknown content type, which Prometheus 3 refuses without this.
-    fallback_scrape_protocol: "PrometheusText0.0.4",
-    relabel_configs: [
-      ...selection,
-      // Pods that have ended keep their address for a while; their scrapes would only fail.
-      keep("__meta_kubernetes_pod_phase", "Pending|Running"),
-      ...podLabels,
-    ],
-  };
-}
-
-function copyLabel(source: string, target: string): Relabeling {
-  return { source_labels: [source], target_label: target };
-}
-
-function keep(source: string, regex: string): Relabeling {
-  return { action: "keep", source_labels: [source], regex };
-}
-
-function drop(source: string, regex: string): Relabeling {
-  return { action: "drop", source_labels: [source], regex };
-}
-
-function portIs(regex: string): Relabeling {
-  return keep("__meta_kubernetes_pod_container_port_name", regex);
-}
-
-function portIsNot(regex: string): Relabeling {
-  return drop("__meta_kubernetes_pod_container_port_name", regex);
 }

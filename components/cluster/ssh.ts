@@ -17,6 +17,15 @@ export interface SshContext {
   readonly warn: (message: string) => void;
 }
 
+/** Where an SSH server is, who logs in, and the key that it must show. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** Missing only in previews. */
+  readonly hostKey?: string;
+}
+
 /** A host's connection; `complete` is false in previews that lack a key or a pinned host key. */
 export interface HostConnection {
   readonly args: command.types.input.remote.ConnectionArgs;
@@ -24,43 +33,88 @@ export interface HostConnection {
   readonly complete: boolean;
 }
 
+/** All connections of a cluster, by the host's name, and what they go through. */
+export interface Connections {
+  readonly hosts: ReadonlyMap<string, HostConnection>;
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
+  readonly jump?: Endpoint;
+}
+
+// The provider tries again by itself; the preflight has told before whether a host can be reached at all.
+const dialling = { dialErrorLimit: 10, perDialTimeout: 15 };
+
 /** Connections of all hosts by name. All missing files and host keys are reported at once. */
 export function connectHosts(
   ssh: K3sConfig["ssh"],
   hosts: readonly HostConfig[],
   context: SshContext,
-): Map<string, HostConnection> {
+): Connections {
   const problems: string[] = [];
   const names = hosts.map((host) => `${host.name} (${host.address})`).join(", ");
   const privateKey = readOptional(ssh.keyFile, context.projectDir);
   if (privateKey === undefined) {
     problems.push(`ssh.keyFile ${ssh.keyFile} cannot be read; it holds the private key for ${names}`);
   }
-  const unpinned = hosts.filter((host) => host.hostKey === undefined);
+  const { jumpHost } = ssh;
+  const jumpKey =
+    jumpHost?.keyFile === undefined ? privateKey : readOptional(jumpHost.keyFile, context.projectDir);
+  if (jumpKey === undefined && jumpHost?.keyFile !== undefined) {
+    problems.push(
+      `ssh.jumpHost.keyFile ${jumpHost.keyFile} cannot be read; it holds the private key for ${jumpHost.address}`,
+    );
+  }
+  const unpinned = [
+    ...hosts.filter((host) => host.hostKey === undefined).map((host) => `${host.name} (${host.address})`),
+    ...(jumpHost !== undefined && jumpHost.hostKey === undefined
+      ? [`the jump host (${jumpHost.address})`]
+      : []),
+  ];
   const knownHosts =
     ssh.knownHostsFile === undefined ? "" : readOptional(ssh.knownHostsFile, context.projectDir);
   if (knownHosts === undefined && unpinned.length > 0) {
     problems.push(
-      `ssh.knownHostsFile ${ssh.knownHostsFile} cannot be read; it pins the host keys of ` +
-        unpinned.map((host) => `${host.name} (${host.address})`).join(", "),
+      `ssh.knownHostsFile ${ssh.knownHostsFile} cannot be read; it pins the host keys of ${unpinned.join(", ")}`,
     );
   }
-  const connections = new Map<string, HostConnection>();
-  for (const host of hosts) {
-    const user = host.user ?? ssh.user;
-    const port = host.port ?? ssh.port;
-    const hostKey = host.hostKey ?? findHostKey(knownHosts ?? "", host.address, port);
+  const pin = (
+    what: string,
+    address: string,
+    port: number,
+    given: string | undefined,
+  ): string | undefined => {
+    const hostKey = given ?? findHostKey(knownHosts ?? "", address, port);
     if (hostKey === undefined && knownHosts !== undefined) {
       problems.push(
-        `ssh.knownHostsFile ${ssh.knownHostsFile} has no key of ${host.name} (${host.address}, port ${port}); ` +
+        `ssh.knownHostsFile ${ssh.knownHostsFile} has no key of ${what} (${address}, port ${port}); ` +
           "compare the fingerprint, then add the line of ssh-keyscan",
       );
     }
+    return hostKey;
+  };
+  const jump = jumpHost && {
+    host: jumpHost.address,
+    port: jumpHost.port,
+    user: jumpHost.user ?? ssh.user,
+    hostKey: pin("the jump host", jumpHost.address, jumpHost.port, jumpHost.hostKey),
+  };
+  const proxy = jump && { ...jump, privateKey: jumpKey, ...dialling };
+  const connections = new Map<string, HostConnection>();
+  const endpoints = new Map<string, Endpoint>();
+  for (const host of hosts) {
+    const port = host.port ?? ssh.port;
+    const endpoint: Endpoint = {
+      host: host.address,
+      port,
+      user: host.user ?? ssh.user,
+      hostKey: pin(host.name, host.address, port, host.hostKey),
+    };
+    const keys = [privateKey, endpoint.hostKey, ...(jump === undefined ? [] : [jumpKey, jump.hostKey])];
     connections.set(host.name, {
-      args: { host: host.address, port, user, privateKey, hostKey, dialErrorLimit: 10, perDialTimeout: 15 },
-      user,
-      complete: privateKey !== undefined && hostKey !== undefined,
+      args: { ...endpoint, privateKey, ...dialling, ...(proxy === undefined ? {} : { proxy }) },
+      user: endpoint.user,
+      complete: keys.every((key) => key !== undefined),
     });
+    endpoints.set(host.name, endpoint);
   }
   if (problems.length > 0) {
     const text = problems.map((problem) => `  - ${problem}`).join("\n");
@@ -69,7 +123,7 @@ export function connectHosts(
     }
     context.warn(`SSH is not set up; fine for a preview, \`pulumi up\` needs it\n${text}`);
   }
-  return connections;
+  return { hosts: connections, endpoints, ...(jump === undefined ? {} : { jump }) };
 }
 
 /** Absolute path of a path in the configuration. */

@@ -1,9 +1,9 @@
 // The engine under test: a RayService that serves one model with one worker group per replica. The head serves nothing.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { stringify } from "yaml";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
 import { ports, rayServiceName, resourcesOf } from "./conventions.ts";
 
@@ -29,6 +29,15 @@ type EnvVar = k8s.types.input.core.v1.EnvVar;
 const tokenSecret = "hugging-face";
 const tokenKey = "token";
 const cachePath = "/models";
+
+/**
+ * Sessions of Ray with their log files and spilled objects. The node's log agent finds it by this name, which is also
+ * that under which the operator shares the folder with its autoscaler; a pod that writes more is evicted.
+ */
+const raySessions = {
+  volume: { name: "ray-logs", emptyDir: { sizeLimit: "10Gi" } },
+  mount: { name: "ray-logs", mountPath: "/tmp/ray" },
+} as const;
 
 /** Value of Serve's custom resource: each worker of the stand-in offers one, each replica takes one. */
 const replicaSlot = { replica_slot: 1 };
@@ -181,6 +190,7 @@ function headTemplate(args: Omit<RayServiceArgs, "namespace">): PodTemplate {
       { name: "serve", containerPort: ports.serve },
     ],
     resources: resourcesOf(args.experiment.resources.head),
+    volumeMounts: [raySessions.mount],
   });
 }
 
@@ -203,7 +213,7 @@ function workerTemplate(args: Omit<RayServiceArgs, "namespace">, groupName: stri
     resources: vllm
       ? { ...resources, limits: { ...resources.limits, [acceleratorResource]: String(acceleratorsPerPod) } }
       : resources,
-    ...(vllm ? { volumeMounts: [{ name: "models", mountPath: cachePath }] } : {}),
+    volumeMounts: [raySessions.mount, ...(vllm ? [{ name: "models", mountPath: cachePath }] : [])],
   };
   const template = podTemplate(args, container, { "llmeval/replica": groupName });
   if (!vllm) return template;
@@ -211,7 +221,8 @@ function workerTemplate(args: Omit<RayServiceArgs, "namespace">, groupName: stri
     hostPath === null
       ? { name: "models", emptyDir: {} }
       : { name: "models", hostPath: { path: hostPath, type: "DirectoryOrCreate" } };
-  return { ...template, spec: { ...(template.spec as k8s.types.input.core.v1.PodSpec), volumes: [models] } };
+  const spec = template.spec as k8s.types.input.core.v1.PodSpec;
+  return { ...template, spec: { ...spec, volumes: [raySessions.volume, models] } };
 }
 
 function podTemplate(
@@ -229,6 +240,7 @@ function podTemplate(
       // The container's shell ignores SIGTERM; nothing that was measured is left in the pod by then.
       terminationGracePeriodSeconds: 10,
       containers: [{ ...container, securityContext: { allowPrivilegeEscalation: false } }],
+      volumes: [raySessions.volume],
     },
   };
 }

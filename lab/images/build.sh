@@ -27,6 +27,29 @@ case $key in
     reference=quay.io/prometheus/node-exporter:v1.12.1
     program "$tools/node-exporter/node_exporter" bin/node_exporter
     ;;
+  kubeStateMetrics)
+    reference=registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.20.0
+    program "$tools/kube-state-metrics/kube-state-metrics" kube-state-metrics
+    entrypoint='["/kube-state-metrics", "--port=8080", "--telemetry-port=8081"]'
+    user=65534:65534
+    ;;
+  loki)
+    reference=docker.io/grafana/loki:3.7.6
+    program "$tools/loki/loki" usr/bin/loki
+    user=10001:10001
+    ;;
+  otelCollector)
+    reference=ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector-contrib:0.159.0
+    program "$tools/otel-collector/otelcol-contrib" otelcol-contrib
+    user=10001:10001
+    ;;
+  nginx)
+    reference=docker.io/nginxinc/nginx-unprivileged:1.28.0-bookworm
+    layers=("$tools/base-rootfs/layer.tar.zst" "$tools/nginx-layer/layer.tar.zst")
+    entrypoint='["nginx", "-g", "daemon off;"]'
+    user=101:101
+    stand_in="Debian nginx 1.22 in place of nginx 1.28.0"
+    ;;
   kuberayOperator)
     reference=quay.io/kuberay/operator:v1.6.2
     program "$tools/kuberay-operator/manager" manager
@@ -55,6 +78,11 @@ case $key in
   coredns)
     reference=docker.io/rancher/mirrored-coredns-coredns:1.14.7
     program "$tools/coredns/coredns" coredns
+    ;;
+  metrics-server)
+    reference=docker.io/rancher/mirrored-metrics-server:v0.9.0
+    program "$tools/metrics-server/metrics-server" metrics-server
+    user=65534:65534
     ;;
   local-path-provisioner)
     reference=docker.io/rancher/local-path-provisioner:v0.0.37

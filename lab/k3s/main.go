@@ -36,6 +36,7 @@ usage:
   k3s server [--key value ...]    control plane and node
   k3s agent  [--key value ...]    node that joins the server named by --server or K3S_URL
   k3s kubectl ...                 kubectl with the admin kubeconfig
+  k3s etcd-snapshot save|ls       snapshot of the embedded etcd; --name NAME
   k3s ctr ...                     containerd's ctr on the k3s socket
   k3s uninstall-script server|agent
   k3s --version
@@ -70,6 +71,8 @@ func main() {
 		exitOn(supervisor.Run(name, rest, version.Get().GitVersion))
 	case "uninstall-script":
 		exitOn(supervisor.PrintUninstall(rest))
+	case "etcd-snapshot":
+		exitOn(supervisor.EtcdSnapshot(rest))
 	case "ctr":
 		exitOn(supervisor.RunCtr(rest))
 	case "etcd":

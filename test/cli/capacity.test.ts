@@ -1,6 +1,12 @@
 // What the platform costs per node, counted as the scheduler counts.
 import { expect, test } from "vitest";
-import { formatCapacity, type PlacedPod, toCapacity, toNumber } from "../../cli/capacity.ts";
+import {
+  type CapacityNode,
+  formatCapacity,
+  type PlacedPod,
+  toCapacity,
+  toNumber,
+} from "../../cli/capacity.ts";
 
 const container = (requests: Record<string, string>, limits: Record<string, string> = {}) => ({
   resources: { requests, limits },
@@ -10,7 +16,7 @@ const pod = (namespace: string, nodeName: string, spec: object, phase = "Running
   spec: { nodeName, containers: [], ...spec },
   status: { phase },
 });
-const nodes = [
+const nodes: CapacityNode[] = [
   {
     metadata: { name: "gpu-1" },
     status: { allocatable: { cpu: "64", memory: "512Gi", "nvidia.com/gpu": "8", pods: "110" } },

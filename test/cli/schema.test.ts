@@ -17,5 +17,7 @@ test("a definition may leave out every key", () => {
 });
 
 test("an unknown kind is told", () => {
-  expect(() => toSchemaText("suite")).toThrowErrorMatchingInlineSnapshot(`[UserError: llmeval schema: unknown kind "suite", known: experiment, cluster]`);
+  expect(() => toSchemaText("suite")).toThrowErrorMatchingInlineSnapshot(
+    `[UserError: llmeval schema: unknown kind "suite", known: experiment, cluster]`,
+  );
 });

@@ -290,8 +290,11 @@ function operation(verb: string, stack: string, args: readonly string[]): string
   return [verb, "-s", stack, "--non-interactive", "--color", "never", ...args];
 }
 
+/** The hosts of `lab/up.sh 1`. */
 export const hosts = { "server-1": "10.89.77.11", "agent-1": "10.89.77.21" } as const;
-export type Host = keyof typeof hosts;
+/** Those of `lab/up.sh 2`. */
+export const threeHosts = { ...hosts, "agent-2": "10.89.77.22" } as const;
+export type Host = keyof typeof threeHosts;
 
 /** Runs a script as root on a host of the lab. */
 export function ssh(host: Host, script: string, options: Partial<RunOptions> = {}): Promise<Result> {
@@ -307,7 +310,7 @@ export function ssh(host: Host, script: string, options: Partial<RunOptions> = {
     "-o",
     "ConnectTimeout=3",
   ];
-  return run("ssh", [...client, `root@${hosts[host]}`, "sh -s"], {
+  return run("ssh", [...client, `root@${threeHosts[host]}`, "sh -s"], {
     timeoutMs: 60_000,
     stdin: script,
     ...options,

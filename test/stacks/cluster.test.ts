@@ -1,5 +1,6 @@
 // The whole cluster stack under Pulumi's mock engine.
 
+import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { clusterStack } from "../../stacks/cluster.ts";
 import { record } from "../support/record.ts";
@@ -11,8 +12,18 @@ const labFiles = {
   ".lab/ssh/id_ed25519": "test private key",
   ".lab/ssh/known_hosts": `10.89.77.11 ${hostKey}\n`,
   ".lab/k3s.sha256": `${"a".repeat(64)}  k3s\n`,
+  ".lab/gateway-api.sha256": `${"c".repeat(64)}  standard-install.yaml\n`,
   ".lab/images.json": JSON.stringify({ prometheus: `10.89.77.1:5000/prometheus@sha256:${"b".repeat(64)}` }),
+  ...chartFiles("kuberay-operator", "1.6.2-lab"),
 };
+
+/** A chart in the cache, with the sum that pins it. */
+function chartFiles(name: string, version: string): Record<string, string> {
+  const file = `${name}-${version}.tgz`;
+  const content = `chart ${name}`;
+  const sum = createHash("sha256").update(content).digest("hex");
+  return { [`.charts/${file}`]: content, ".lab/charts.sha256": `${sum}  ${file}\n` };
+}
 
 test("the dev stack on a fresh clone registers exactly these resources and warns of what `up` needs", async () => {
   const project = temporaryProject();
@@ -22,23 +33,70 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
   });
   expect(resources.map(({ type, name }) => `${type} ${name}`)).toMatchInlineSnapshot(`
     [
+      "command:local:Command k3s-preflight",
+      "command:remote:Command gateway-api-crds",
       "command:remote:Command k3s-kubeconfig",
       "command:remote:Command k3s-server-1",
+      "command:remote:Command k3s-server-1-ready",
+      "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy rbac-policy",
+      "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding rbac-policy",
+      "kubernetes:apps/v1:DaemonSet opentelemetry-agent",
       "kubernetes:apps/v1:DaemonSet prometheus-node-exporter",
+      "kubernetes:apps/v1:Deployment entry-server",
+      "kubernetes:apps/v1:Deployment kube-state-metrics-server",
+      "kubernetes:apps/v1:Deployment loki-server",
+      "kubernetes:apps/v1:Deployment opentelemetry-gateway",
       "kubernetes:apps/v1:Deployment prometheus-server",
+      "kubernetes:core/v1:ConfigMap entry-config",
+      "kubernetes:core/v1:ConfigMap kube-state-metrics-config",
+      "kubernetes:core/v1:ConfigMap loki-config",
+      "kubernetes:core/v1:ConfigMap opentelemetry-agent-config",
+      "kubernetes:core/v1:ConfigMap opentelemetry-gateway-config",
+      "kubernetes:core/v1:ConfigMap opentelemetry-reader",
       "kubernetes:core/v1:ConfigMap prometheus-config",
+      "kubernetes:core/v1:Namespace entry-namespace",
+      "kubernetes:core/v1:Namespace kube-state-metrics-namespace",
       "kubernetes:core/v1:Namespace kuberay-namespace",
+      "kubernetes:core/v1:Namespace loki-namespace",
+      "kubernetes:core/v1:Namespace opentelemetry-namespace",
       "kubernetes:core/v1:Namespace prometheus-namespace",
+      "kubernetes:core/v1:Secret entry-auth",
+      "kubernetes:core/v1:Service entry-service",
+      "kubernetes:core/v1:Service loki-service",
+      "kubernetes:core/v1:Service opentelemetry-gateway-service",
       "kubernetes:core/v1:Service prometheus-service",
+      "kubernetes:core/v1:ServiceAccount kube-state-metrics-account",
+      "kubernetes:core/v1:ServiceAccount opentelemetry-otel-agent-account",
+      "kubernetes:core/v1:ServiceAccount opentelemetry-otel-gateway-account",
       "kubernetes:core/v1:ServiceAccount prometheus-account",
       "kubernetes:helm.sh/v3:Release kuberay-operator",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole kube-state-metrics-role",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole opentelemetry-role",
       "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole prometheus-role",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole rbac-experiment",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole rbac-nodeReader",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole rbac-operator",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole rbac-viewer",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding kube-state-metrics-binding",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding opentelemetry-binding",
       "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding prometheus-binding",
+      "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding rbac-nodeReader",
+      "kubernetes:rbac.authorization.k8s.io/v1:Role prometheus-api-server-role",
+      "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding prometheus-api-server-binding",
+      "llmeval:cluster:Entry entry",
+      "llmeval:cluster:GatewayApi gateway-api",
       "llmeval:cluster:K3s k3s",
       "llmeval:cluster:KubeRay kuberay",
+      "llmeval:cluster:KubeStateMetrics kube-state-metrics",
+      "llmeval:cluster:Loki loki",
+      "llmeval:cluster:OpenTelemetry opentelemetry",
       "llmeval:cluster:Prometheus prometheus",
+      "llmeval:cluster:Rbac rbac",
       "pulumi:providers:kubernetes cluster",
       "pulumi:pulumi:Stack llm-serving-eval-dev",
+      "random:index/randomPassword:RandomPassword entry-password",
+      "random:index/randomPassword:RandomPassword entry-salt",
+      "random:index/randomPassword:RandomPassword k3s-agent-token",
       "random:index/randomPassword:RandomPassword k3s-token",
     ]
   `);
@@ -46,17 +104,64 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
     {
       "accelerators": {},
       "capabilities": {
+        "chaosMesh": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
+        "cilium": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
+        "deepflow": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
+        "entry": {
+          "mode": "on",
+          "version": "1.28.0-bookworm",
+        },
+        "gatewayApi": {
+          "mode": "on",
+          "version": "v1.6.1",
+        },
+        "gpuOperator": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
+        "grafana": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
+        "istio": {
+          "mode": "off",
+          "reason": "switched off in the cluster's configuration",
+        },
         "k3s": {
           "mode": "on",
           "version": "v1.36.4+k3s1",
+        },
+        "kubeStateMetrics": {
+          "mode": "on",
+          "version": "v2.20.0",
         },
         "kuberay": {
           "mode": "on",
           "version": "1.6.2-lab",
         },
+        "loki": {
+          "mode": "on",
+          "version": "3.7.6",
+        },
+        "opentelemetry": {
+          "mode": "on",
+          "version": "0.159.0",
+        },
         "prometheus": {
           "mode": "on",
           "version": "v3.14.0",
+        },
+        "rbac": {
+          "mode": "on",
         },
         "storage": {
           "mode": "on",
@@ -65,7 +170,12 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       },
       "endpoints": {
         "apiServer": "https://10.89.77.11:6443",
+        "entry": "http://entry.entry.svc",
+        "loki": "http://loki.logging.svc:3100",
+        "otlpGrpc": "http://otel-gateway.opentelemetry.svc:4317",
+        "otlpHttp": "http://otel-gateway.opentelemetry.svc:4318",
         "prometheus": "http://prometheus.monitoring.svc:9090",
+        "traces": "http://otel-gateway.opentelemetry.svc:8080",
       },
       "images": {
         "grafana": "docker.io/grafana/grafana:13.2.0",
@@ -77,28 +187,18 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
         "node": "docker.io/library/node:24.21.0-bookworm-slim",
         "nodeExporter": "quay.io/prometheus/node-exporter:v1.12.1",
         "otelCollector": "ghcr.io/open-telemetry/opentelemetry-collector-releases/opentelemetry-collector-contrib:0.159.0",
+        "pause": "registry.k8s.io/pause:3.10",
         "prometheus": "quay.io/prometheus/prometheus:v3.14.0",
         "rayLlm": "docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
         "serveSimulator": "docker.io/llm-serving-eval/serve-simulator:0.1.0",
       },
-      "kubeconfig": "apiVersion: v1
-    kind: Config
-    clusters:
-      - name: lab
-        cluster:
-          server: https://10.89.77.11:6443
-          certificate-authority-data: Q0E=
-    users:
-      - name: lab
-        user:
-          client-certificate-data: Q0VSVA==
-          client-key-data: S0VZ
-    contexts:
-      - name: lab
-        context:
-          cluster: lab
-          user: lab
-    current-context: lab",
+      "kubeconfig": Unknown {
+        "__pulumiUnknown": true,
+      },
+      "passwords": {
+        "entry": "generated-entry-password",
+        "grafana": undefined,
+      },
       "storageClass": "local-path",
     }
   `);
@@ -109,6 +209,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "warning: [runtime] SSH is not set up; fine for a preview, \`pulumi up\` needs it
       - ssh.keyFile .lab/ssh/id_ed25519 cannot be read; it holds the private key for server-1 (10.89.77.11)
       - ssh.knownHostsFile .lab/ssh/known_hosts cannot be read; it pins the host keys of server-1 (10.89.77.11)",
+      "warning: [runtime] gatewayApi.sha256File .lab/gateway-api.sha256 cannot be read; fine for a preview, \`pulumi up\` needs it",
     ]
   `);
 });
@@ -137,8 +238,9 @@ test("with the lab's files the server is installed with pinned key, checked bina
           "user": "root",
         },
       },
-      "create": "ROLE='server' NODE_NAME='server-1' BINARY_URL='http://10.89.77.1:8080/k3s' BINARY_SHA256='aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' CONFIG='node-name: server-1
+      "create": "MODE='apply' ROLE='server' NODE_NAME='server-1' DATA_DIR='/var/lib/rancher/k3s' BINARY_URL='http://10.89.77.1:8080/k3s' BINARY_SHA256='aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' CONFIG='node-name: server-1
     token-file: /etc/rancher/k3s/token
+    agent-token-file: /etc/rancher/k3s/agent-token
     tls-san:
       - 10.89.77.11
     disable:
@@ -149,6 +251,12 @@ test("with the lab's files the server is installed with pinned key, checked bina
         endpoint:
           - http://10.89.77.1:5000
       quay.io:
+        endpoint:
+          - http://10.89.77.1:5000
+      ghcr.io:
+        endpoint:
+          - http://10.89.77.1:5000
+      registry.k8s.io:
         endpoint:
           - http://10.89.77.1:5000' UNIT='[Unit]
     Description=Lightweight Kubernetes (server)
@@ -171,9 +279,11 @@ test("with the lab's files the server is installed with pinned key, checked bina
     ExecStart=/usr/local/bin/k3s server
 
     [Install]
-    WantedBy=multi-user.target' WAIT_SECONDS='300' WAIT_NODE='1' WAIT_STORAGE_CLASS='local-path' sh -s",
+    WantedBy=multi-user.target' WAIT_SECONDS='300' WAIT_KUBELET='1' WAIT_NODE='1' WAIT_STORAGE_CLASS='local-path' SNAPSHOT='1' sh -s",
       "delete": "for script in /usr/local/bin/k3s-uninstall.sh /usr/local/bin/llmeval-k3s-uninstall.sh; do
-      if [ -x "$script" ]; then K3S_DATA_DIR='/var/lib/rancher/k3s' timeout 300 "$script" </dev/null || exit 1; fi
+      if [ -x "$script" ]; then
+        K3S_DATA_DIR='/var/lib/rancher/k3s' flock -w 300 /run/llmeval-k3s.lock timeout 300 "$script" </dev/null || exit 1
+      fi
     done",
       "stdin": "",
       "triggers": [
@@ -192,6 +302,7 @@ test("`up` without the lab's files stops before anything is registered", async (
   const project = temporaryProject({
     ".lab/images.json": "{}",
     ".lab/k3s.sha256": labFiles[".lab/k3s.sha256"],
+    ...chartFiles("kuberay-operator", "1.6.2-lab"),
   });
   const run = record(() => clusterStack(project), { config: dev, stack: "dev", preview: false });
   await expect(run).rejects.toThrowErrorMatchingInlineSnapshot(`
@@ -201,44 +312,56 @@ test("`up` without the lab's files stops before anything is registered", async (
   `);
 });
 
-test("the prod example adds two agents that join and leave through the server", async () => {
+test("the prod example: every part is on, data is protected unless the stack says otherwise", async () => {
   const project = temporaryProject();
   const { resources, outputs } = await record(() => clusterStack(project), {
     config: { "llmeval:kind": "cluster", "llmeval:cluster": "prod" },
     stack: "cluster-prod",
   });
-  const commands = resources.filter(({ type }) => type === "command:remote:Command");
-  expect(commands.map(({ name }) => name)).toMatchInlineSnapshot(`
-    [
-      "k3s-control-1",
-      "k3s-gpu-1",
-      "k3s-gpu-1-ready",
-      "k3s-gpu-2",
-      "k3s-gpu-2-ready",
-      "k3s-kubeconfig",
-    ]
-  `);
-  expect(commands.find(({ name }) => name === "k3s-gpu-1-ready")?.inputs["delete"]).toMatchInlineSnapshot(`
-    "timeout 180 /usr/local/bin/k3s kubectl drain gpu-1 --ignore-daemonsets --delete-emptydir-data --force --timeout=120s || true
-    timeout 60 /usr/local/bin/k3s kubectl delete node gpu-1 --ignore-not-found
-    timeout 60 /usr/local/bin/k3s kubectl -n kube-system delete secret gpu-1.node-password.k3s --ignore-not-found"
-  `);
-  expect((outputs as { accelerators: unknown }).accelerators).toEqual({ H100: 16 });
-  expect(resources.some(({ name }) => name === "prometheus-data")).toBe(true);
+  const { accelerators, capabilities } = outputs as {
+    accelerators: unknown;
+    capabilities: Record<string, { mode: string }>;
+  };
+  expect(accelerators).toEqual({ H100: 16 });
+  expect(Object.entries(capabilities).filter(([, { mode }]) => mode !== "on")).toEqual([]);
+  expect(
+    resources.filter(({ type }) => type === "kubernetes:helm.sh/v3:Release").map(({ name }) => name),
+  ).toEqual([
+    "chaos-mesh-release",
+    "cilium-release",
+    "deepflow-release",
+    "gpu-operator-release",
+    "istio-base",
+    "istio-cni",
+    "istio-istiod",
+    "istio-ztunnel",
+    "kuberay-operator",
+  ]);
+  expect(
+    resources
+      .filter(({ type }) => type === "kubernetes:core/v1:PersistentVolumeClaim")
+      .map(({ name }) => name),
+  ).toEqual(["loki-data", "opentelemetry-traces", "prometheus-data"]);
 });
 
 test("an existing cluster needs no hosts", async () => {
   const project = temporaryProject({
     "my.kubeconfig": "clusters:\n- cluster:\n    server: https://10.0.0.1:6443\n",
+    "configs/clusters/own.yaml":
+      "kuberay: { mode: external }\nloki: { mode: external, url: http://loki.logs:3100 }\n",
   });
   const { resources, outputs } = await record(() => clusterStack(project), {
-    config: { "llmeval:kind": "cluster", "llmeval:kubeconfig": "my.kubeconfig" },
+    config: { "llmeval:kind": "cluster", "llmeval:cluster": "own", "llmeval:kubeconfig": "my.kubeconfig" },
     stack: "dev",
   });
-  expect(resources.filter(({ type }) => /command|random|K3s/.test(type))).toEqual([]);
+  expect(resources.filter(({ type }) => /command|K3s|Release/.test(type))).toEqual([]);
   expect(outputs).toMatchObject({
-    endpoints: { apiServer: "https://10.0.0.1:6443" },
-    capabilities: { k3s: { mode: "off", reason: "existing cluster, named by llmeval:kubeconfig" } },
+    endpoints: { apiServer: "https://10.0.0.1:6443", loki: "http://loki.logs:3100" },
+    capabilities: {
+      k3s: { mode: "external", reason: "existing cluster, named by llmeval:kubeconfig" },
+      kuberay: { mode: "external", reason: "there already, the stack does not install it" },
+      istio: { mode: "off", reason: "switched off in the cluster's configuration" },
+    },
   });
 });
 

@@ -29,10 +29,11 @@ contexts: [{name: default, context: {cluster: default, user: default}}]
 current-context: default
 `;
 
-/** What the providers would add to a resource's inputs. */
-function computed(type: string, name: string): Record<string, unknown> {
+/** What the providers would add to a resource's inputs. Commands on hosts do not run in previews. */
+function computed(type: string, name: string, preview: boolean): Record<string, unknown> {
   switch (type) {
     case "command:remote:Command":
+      if (preview) return { stdout: pulumi.runtime.unknownValue };
       return { stdout: name.endsWith("kubeconfig") ? kubeconfig : "" };
     case "command:local:Command":
       return {
@@ -52,6 +53,7 @@ export async function record(
   program: () => unknown,
   options: RecordOptions = {},
 ): Promise<{ resources: Recorded[]; outputs: unknown; logged: string[] }> {
+  const preview = options.preview ?? true;
   const resources: Recorded[] = [];
   const logged: string[] = [];
   const { error, log, warn } = console;
@@ -59,7 +61,7 @@ export async function record(
     {
       newResource: ({ type, name, inputs, id }) => {
         resources.push({ type, name, inputs });
-        return { id: id ?? `${name}-id`, state: { ...inputs, ...computed(type, name) } };
+        return { id: id ?? `${name}-id`, state: { ...inputs, ...computed(type, name, preview) } };
       },
       call: ({ inputs }) => {
         const found = options.stacks?.[inputs["name"] as string];
@@ -71,7 +73,7 @@ export async function record(
     },
     "llm-serving-eval",
     options.stack ?? "exp-smoke",
-    options.preview ?? true,
+    preview,
     "organization",
   );
   pulumi.runtime.setAllConfig({ ...options.config });
@@ -84,7 +86,11 @@ export async function record(
     await pulumi.runtime.runInPulumiStack(async () => {
       try {
         const given = await program();
-        outputs = await new Promise<unknown>((resolve) => pulumi.output(given as object).apply(resolve));
+        // With unknowns, as a preview has them: `apply` would wait for ever.
+        const whole = pulumi.output(given as object) as unknown as {
+          promise(withUnknowns: boolean): Promise<unknown>;
+        };
+        outputs = await whole.promise(true);
       } catch (error) {
         // Thrown from here it would also be an unhandled rejection of the stack's own outputs.
         failure = { error };

@@ -1,18 +1,24 @@
 # shellcheck shell=sh
 # Brings one host to the wanted K3s state and waits until it is ready. Safe to run again after a cut at any point:
 # it observes what is there, changes what differs, and restarts K3s only when something that K3s reads has changed.
+# When a change does not become ready, the executable and the configuration that worked before are put back.
 #
-# Environment: ROLE (server|agent), NODE_NAME, BINARY_URL, BINARY_SHA256, CONFIG (config.yaml), REGISTRIES
-# (registries.yaml, empty for none), UNIT (systemd unit), WAIT_SECONDS, WAIT_NODE (1: the node must be Ready; servers
-# only), WAIT_STORAGE_CLASS (name that must exist; empty for none; servers only). Standard input sets TOKEN and
-# UNINSTALL (text of the uninstall script) ahead of this text, so that no secret is in an argument or in the environment.
-# ROOT is a prefix of all paths, for tests.
+# Environment: MODE (apply, or prepare: a host that already has K3s only fetches the executable), ROLE (server|agent),
+# NODE_NAME, DATA_DIR, BINARY_URL, BINARY_SHA256, CONFIG (config.yaml), REGISTRIES (registries.yaml, empty for none),
+# UNIT (systemd unit), WAIT_SECONDS, WAIT_KUBELET (1: its health port must answer), WAIT_NODE (1: the node must be Ready;
+# servers only), WAIT_STORAGE_CLASS (name that must exist; empty for none; servers only), SNAPSHOT (1: the datastore is
+# saved before another executable is used).
+# Standard input sets TOKEN, AGENT_TOKEN (empty on agents) and UNINSTALL (text of the uninstall script) ahead of this
+# text, so that no secret is in an argument or in the environment. ROOT is a prefix of all paths, for tests.
 set -eu
 
 root=${ROOT:-}
 bin=$root/usr/local/bin/k3s
 etc=$root/etc/rancher/k3s
+# The state that became ready last, and a copy of what it was made of.
 applied=$etc/.applied-sha256
+previous=$etc/.previous
+lock=$root/run/llmeval-k3s.lock
 case $ROLE in
   server) service=k3s ;;
   agent) service=k3s-agent ;;
@@ -20,6 +26,10 @@ case $ROLE in
 esac
 unit=$root/etc/systemd/system/$service.service
 uninstall=$root/usr/local/bin/llmeval-$service-uninstall.sh
+# What K3s says when no waiting helps; it goes on trying all the same.
+refusals='token CA hash does not match|not authorized|401 Unauthorized|[Nn]ode password rejected|token is not accepted'
+refusals="$refusals|encrypted with different token|token differs|[Ii]nvalid token|failed to normalize token"
+most_restarts=8
 
 fail() {
   echo "$NODE_NAME: $*" >&2
@@ -31,7 +41,7 @@ say() {
 }
 
 sha256_of() {
-  sha256sum "$1" | cut -d ' ' -f 1
+  sha256sum "$1" 2>/dev/null | cut -d ' ' -f 1
 }
 
 # put_file PATH MODE CONTENT: writes the file at once or not at all, and only when it differs.
@@ -47,26 +57,91 @@ put_file() {
   mv -f "$1.new" "$1"
 }
 
-place_binary() {
-  if [ -f "$bin" ] && [ "$(sha256_of "$bin")" = "$BINARY_SHA256" ]; then
+# Leaves the wanted executable beside the one in use, unless that is the wanted one.
+fetch_binary() {
+  if [ "$(sha256_of "$bin")" = "$BINARY_SHA256" ]; then
+    rm -f "$bin.next"
+    return
+  fi
+  if [ "$(sha256_of "$bin.next")" = "$BINARY_SHA256" ]; then
     return
   fi
   command -v curl >/dev/null || fail "curl is missing; install it, K3s is fetched with it"
   say "fetching $BINARY_URL"
   mkdir -p "$(dirname "$bin")"
   curl --fail --silent --show-error --location --retry 3 --connect-timeout 10 --max-time 900 \
-    --output "$bin.new" "$BINARY_URL" || fail "cannot fetch $BINARY_URL into $bin.new"
-  got=$(sha256_of "$bin.new")
+    --output "$bin.part" "$BINARY_URL" || fail "cannot fetch $BINARY_URL into $bin.part; the host was left as it was"
+  got=$(sha256_of "$bin.part")
   if [ "$got" != "$BINARY_SHA256" ]; then
-    rm -f "$bin.new"
+    rm -f "$bin.part"
     fail "$BINARY_URL has sha256 $got, expected $BINARY_SHA256; the host was left as it was"
   fi
-  chmod 0755 "$bin.new"
-  mv -f "$bin.new" "$bin"
+  chmod 0755 "$bin.part"
+  mv -f "$bin.part" "$bin.next"
+}
+
+wanted_sha256() {
+  printf '%s\n' "$BINARY_SHA256" "$TOKEN" "$AGENT_TOKEN" "$CONFIG" "$REGISTRIES" "$UNIT" | sha256sum | cut -d ' ' -f 1
+}
+
+present_sha256() {
+  printf '%s\n' "$(sha256_of "$bin")" "$(cat "$etc/token" 2>/dev/null)" "$(cat "$etc/agent-token" 2>/dev/null)" \
+    "$(cat "$etc/config.yaml" 2>/dev/null)" "$(cat "$etc/registries.yaml" 2>/dev/null)" "$(cat "$unit" 2>/dev/null)" |
+    sha256sum | cut -d ' ' -f 1
+}
+
+# Only a state that became ready is worth going back to, and only while nothing has touched it.
+save_previous() {
+  if [ ! -f "$applied" ] || [ "$(cat "$applied")" != "$1" ]; then
+    return
+  fi
+  rm -rf "$previous.new"
+  mkdir -p "$previous.new"
+  chmod 0700 "$previous.new"
+  for file in token agent-token config.yaml registries.yaml; do
+    if [ -f "$etc/$file" ]; then cp -p "$etc/$file" "$previous.new/$file"; fi
+  done
+  cp -p "$unit" "$previous.new/unit"
+  cp -p "$applied" "$previous.new/sha256"
+  ln -f "$bin" "$bin.previous"
+  rm -rf "$previous"
+  mv "$previous.new" "$previous"
+}
+
+# snapshot: saves the datastore, of an etcd that runs or of an SQLite that is stopped for it.
+snapshot() {
+  db=$root$DATA_DIR/server/db
+  name=llmeval-before-upgrade
+  if [ -d "$db/etcd" ] && ! systemctl is-active --quiet "$service"; then
+    say "no snapshot of etcd: $service is not running"
+  elif [ -d "$db/etcd" ]; then
+    say "saving a snapshot of etcd"
+    "$bin" etcd-snapshot save --name "$name" --data-dir "$DATA_DIR" >/dev/null ||
+      fail "no snapshot of etcd could be saved, so the upgrade was not begun; the host was left as it was"
+    snapshot="$DATA_DIR/server/db/snapshots/$name-*"
+  elif [ -f "$db/state.db" ]; then
+    say "saving a copy of the datastore"
+    systemctl stop "$service"
+    rm -rf "$db/$name.new"
+    if ! { mkdir -p "$db/$name.new" && cp -p "$db"/state.db* "$db/$name.new/"; }; then
+      rm -rf "$db/$name.new"
+      systemctl start --no-block "$service"
+      fail "the datastore could not be copied (disk full?), so the upgrade was not begun; K3s was started as it was"
+    fi
+    rm -rf "${db:?}/$name"
+    mv "$db/$name.new" "$db/$name"
+    snapshot="$DATA_DIR/server/db/$name"
+  fi
 }
 
 write_files() {
+  if [ -f "$bin.next" ]; then mv -f "$bin.next" "$bin"; fi
   put_file "$etc/token" 0600 "$TOKEN"
+  if [ -n "$AGENT_TOKEN" ]; then
+    put_file "$etc/agent-token" 0600 "$AGENT_TOKEN"
+  else
+    rm -f "$etc/agent-token"
+  fi
   put_file "$etc/config.yaml" 0600 "$CONFIG"
   if [ -n "$REGISTRIES" ]; then
     put_file "$etc/registries.yaml" 0600 "$REGISTRIES"
@@ -77,31 +152,14 @@ write_files() {
   put_file "$uninstall" 0755 "$UNINSTALL"
 }
 
-wanted_sha256() {
-  {
-    echo "$BINARY_SHA256"
-    cat "$etc/token" "$etc/config.yaml" "$unit"
-    if [ -f "$etc/registries.yaml" ]; then cat "$etc/registries.yaml"; fi
-  } | sha256sum | cut -d ' ' -f 1
-}
-
-sync_service() {
-  wanted=$(wanted_sha256)
-  if [ -f "$applied" ] && [ "$(cat "$applied")" = "$wanted" ]; then
-    if systemctl is-active --quiet "$service"; then
-      say "$service is up to date"
-      return
-    fi
-    say "starting $service"
-  else
-    say "restarting $service with the new configuration"
-  fi
+restart() {
   systemctl daemon-reload
   systemctl enable --quiet "$service"
   # Stop and start instead of a restart: nothing below may take the old process for the new one. Containers go on
   # (KillMode=process). Start does not block, since an agent with a wrong server or token never finishes starting.
   systemctl stop "$service"
   systemctl reset-failed "$service" 2>/dev/null || true
+  started=$(date +%s)
   systemctl start --no-block "$service"
 }
 
@@ -109,6 +167,9 @@ sync_service() {
 missing() {
   if ! systemctl is-active --quiet "$service"; then
     echo "the unit $service to be active"
+  # The unit is active as soon as K3s runs, and a node stays Ready for a while without its kubelet.
+  elif [ "$WAIT_KUBELET" = 1 ] && [ "$(curl -sS --max-time 5 http://127.0.0.1:10248/healthz 2>/dev/null)" != ok ]; then
+    echo "the kubelet to be healthy"
   elif [ "$ROLE" = agent ]; then
     return
   elif [ "$("$bin" kubectl get --raw /readyz 2>/dev/null)" != ok ]; then
@@ -121,35 +182,121 @@ missing() {
   fi
 }
 
+# hopeless: prints why waiting on makes no sense. One refusal may come from a server that is just starting.
+hopeless() {
+  restarts=$(systemctl show -p NRestarts --value "$service" 2>/dev/null) || restarts=0
+  refused=$(journalctl -u "$service" --since "@$started" --no-pager -o cat 2>/dev/null | grep -E "$refusals") || true
+  if [ "$(printf '%s' "$refused" | grep -c '')" -ge 3 ] || { [ -n "$refused" ] && [ "${restarts:-0}" -gt 0 ]; }; then
+    echo "K3s refuses to go on: $(printf '%s\n' "$refused" | tail -n 1)"
+  elif [ "${restarts:-0}" -ge "$most_restarts" ]; then
+    echo "$service ended $restarts times"
+  fi
+}
+
+# wait_ready SECONDS: sets `problem` and fails when the service does not become ready.
 wait_ready() {
-  deadline=$(($(date +%s) + WAIT_SECONDS))
+  deadline=$(($(date +%s) + $1))
   last=
   while true; do
     what=$(missing)
     if [ -z "$what" ]; then
-      break
+      say "$service is ready"
+      return 0
     fi
     if [ "$what" != "$last" ]; then
       say "waiting for $what"
       last=$what
     fi
+    problem=$(hopeless)
+    if [ -n "$problem" ]; then return 1; fi
     if [ "$(date +%s)" -ge "$deadline" ]; then
-      echo "last journal lines of $service:" >&2
-      journalctl -u "$service" --no-pager -o cat -n 30 >&2 || true
-      fail "not ready after ${WAIT_SECONDS} s: still waiting for $what (journal lines above)"
+      problem="not ready after $1 s: still waiting for $what"
+      return 1
     fi
     sleep 1
   done
-  say "$service is ready"
+}
+
+# go_back: puts the previous state back and starts it; fails when there is none.
+go_back() {
+  if [ ! -f "$applied" ] || [ "$(cat "$previous/sha256" 2>/dev/null)" != "$(cat "$applied")" ]; then
+    return 1
+  fi
+  if ! cmp -s "$bin.previous" "$bin"; then
+    cp -p "$bin.previous" "$bin.back" && mv -f "$bin.back" "$bin"
+  fi
+  for file in token agent-token config.yaml registries.yaml; do
+    rm -f "$etc/$file"
+    if [ -f "$previous/$file" ]; then cp -p "$previous/$file" "$etc/$file"; fi
+  done
+  cp -p "$previous/unit" "$unit"
+  restart
+}
+
+not_ready() {
+  reason=$problem
+  {
+    echo "last journal lines of $service:"
+    journalctl -u "$service" --since "@$started" --no-pager -o cat -n 30 || true
+  } >&2
+  if [ "$changed" = 0 ]; then
+    fail "$reason (journal lines above)"
+  elif ! go_back; then
+    fail "$reason (journal lines above). The next \`pulumi up\` goes on from here; to clean the host, run $uninstall"
+  fi
+  if wait_ready "$WAIT_SECONDS" >&2; then
+    outcome="the host went back to what it ran before"
+  else
+    outcome="the host went back to what it ran before, which does not become ready either: $problem"
+  fi
+  if [ "$ROLE" = agent ] && [ "$upgraded" = 1 ]; then
+    outcome="$outcome; its node stays out of service until an \`up\` succeeds"
+  fi
+  if [ -n "$snapshot" ]; then outcome="$outcome; the datastore as it was before is in $snapshot"; fi
+  fail "$reason (journal lines above); $outcome"
+}
+
+apply() {
+  fetch_binary
+  started=$(date +%s)
+  changed=0
+  upgraded=0
+  snapshot=
+  wanted=$(wanted_sha256)
+  present=$(present_sha256)
+  if [ "$present" = "$wanted" ] && [ -f "$applied" ] && [ "$(cat "$applied")" = "$wanted" ]; then
+    put_file "$uninstall" 0755 "$UNINSTALL"
+    if systemctl is-active --quiet "$service"; then
+      say "$service is up to date"
+    else
+      say "starting $service"
+      restart
+    fi
+  else
+    changed=1
+    save_previous "$present"
+    if [ -f "$applied" ] && [ -f "$bin.next" ]; then upgraded=1; fi
+    if [ "$SNAPSHOT$upgraded" = 11 ]; then snapshot; fi
+    say "restarting $service with the new configuration"
+    write_files
+    restart
+  fi
+  wait_ready "$WAIT_SECONDS" || not_ready
+  # Written last: after a cut before this line the next run restarts K3s again, which does no harm.
+  put_file "$applied" 0600 "$wanted"
 }
 
 main() {
-  place_binary
-  write_files
-  sync_service
-  wait_ready
-  # Written last: after a cut before this line the next run restarts K3s again, which does no harm.
-  put_file "$applied" 0600 "$wanted"
+  mkdir -p "$(dirname "$lock")"
+  exec 9>"$lock"
+  # The script of an `up` that was killed may still be at work.
+  flock -w "$((WAIT_SECONDS + 60))" 9 || fail "another installation holds $lock"
+  if [ "$MODE" = prepare ] && [ -f "$applied" ]; then
+    fetch_binary
+    say "the executable is at hand"
+  else
+    apply
+  fi
 }
 
 # The text comes on standard input, so nothing in it may read from there.

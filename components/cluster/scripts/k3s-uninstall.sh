@@ -72,7 +72,8 @@ for name in kubectl crictl ctr; do
   if [ "$(readlink "/usr/local/bin/$name" 2>/dev/null)" = k3s ]; then rm -f "/usr/local/bin/$name"; fi
 done
 rm -rf /etc/rancher/k3s /etc/rancher/node /run/k3s /run/flannel /var/lib/kubelet /var/lib/cni "$data" \
-  /var/log/pods /var/log/containers
+  /var/log/pods /var/log/containers /var/lib/otel-agent
 rmdir /etc/rancher /var/lib/rancher 2>/dev/null
+for suffix in previous next part back; do rm -f "/usr/local/bin/k3s.$suffix"; done
 rm -f /usr/local/bin/k3s "/usr/local/bin/$service-uninstall.sh" "/usr/local/bin/llmeval-$service-uninstall.sh"
 exit 0

@@ -300,6 +300,7 @@ oomScoreAdj: 0
 resolvConf: %q
 rotateCertificates: true
 serializeImagePulls: false
+serverTLSBootstrap: true
 syncFrequency: 10s
 volumePluginDir: %q
 `, clientCAFile, cgroupRoot, c.ClusterDNS, containerdSocket, maxOpenFiles, resolvConf, volumePlugins(c))

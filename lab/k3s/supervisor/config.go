@@ -67,7 +67,7 @@ func loadConfig(base string, args []string) (*config, error) {
 	if directory := os.Getenv("K3S_DATA_DIR"); directory != "" {
 		c.DataDir = directory
 	}
-	tokenFile, agentTokenFile := os.Getenv("K3S_TOKEN_FILE"), ""
+	tokenFile, agentTokenFile := os.Getenv("K3S_TOKEN_FILE"), os.Getenv("K3S_AGENT_TOKEN_FILE")
 	settings := c.settings(&tokenFile, &agentTokenFile)
 
 	files, _ := filepath.Glob(filepath.Join(base+".d", "*.yaml"))

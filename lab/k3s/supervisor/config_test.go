@@ -78,6 +78,21 @@ func TestLoadConfigDefaults(t *testing.T) {
 	}
 }
 
+func TestAgentTokenFile(t *testing.T) {
+	directory := t.TempDir()
+	file := write(t, filepath.Join(directory, "agent-token"), "agents\n")
+	base := write(t, filepath.Join(directory, "config.yaml"), "token: servers\nagent-token-file: "+file+"\n")
+	got, err := loadConfig(base, []string{"--node-ip", "10.0.0.1"})
+	if err != nil || got.Token != "servers" || got.AgentToken != "agents" {
+		t.Errorf("%+v %v", got, err)
+	}
+	t.Setenv("K3S_AGENT_TOKEN_FILE", file)
+	got, err = loadConfig(filepath.Join(directory, "absent.yaml"), []string{"--node-ip", "10.0.0.1"})
+	if err != nil || got.AgentToken != "agents" {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
 func TestLoadConfigRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name, file string

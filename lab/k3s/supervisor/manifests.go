@@ -25,7 +25,7 @@ const (
 )
 
 // optional maps the manifests that `disable` can leave out to the name that it uses for them.
-var optional = map[string]string{"coredns.yaml": "coredns", "local-storage.yaml": "local-storage"}
+var optional = map[string]string{"coredns.yaml": "coredns", "local-storage.yaml": "local-storage", "metrics-server.yaml": "metrics-server"}
 
 // renderManifest fills the placeholders of one embedded manifest.
 func renderManifest(c *config, name string, values ...string) []byte {

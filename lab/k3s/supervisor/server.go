@@ -24,6 +24,8 @@ const (
 	localServer  = "https://127.0.0.1:6443"
 	apiLimit     = 3 * time.Minute
 	etcdEndpoint = "https://127.0.0.1:2379"
+
+	controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 )
 
 // startServer brings the control plane up, then the node on it.
@@ -44,7 +46,7 @@ func startServer(s *supervisor, c *config) error {
 	if err != nil {
 		return err
 	}
-	members := c.NodeName + "=" + peerURL(c)
+	members := c.NodeName + "=" + peerURL(c.NodeIP)
 	if endpoint != "" {
 		if members, err = joinEtcd(c, keys, endpoint); err != nil {
 			return err
@@ -67,7 +69,11 @@ func startServer(s *supervisor, c *config) error {
 	}
 
 	logs := func(name string) string { return filepath.Join(server, "logs", name+".log") }
-	s.start(&child{name: "etcd", args: etcdArgs(c, keys, members, endpoint != ""), logFile: logs("etcd")})
+	store, err := storeDirectory(c)
+	if err != nil {
+		return err
+	}
+	s.start(&child{name: "etcd", args: etcdArgs(c, keys, store, members, endpoint != ""), logFile: logs("etcd")})
 	s.start(&child{name: "kube-apiserver", args: apiServerArgs(c, keys), logFile: logs("kube-apiserver")})
 	if err := waitReady(keys); err != nil {
 		return fmt.Errorf("%w\n%s", err, logTail(logs("kube-apiserver"), 5))
@@ -91,6 +97,10 @@ func startServer(s *supervisor, c *config) error {
 		return err
 	}
 	go runManifests(c, AdminFile)
+	go repeat("serving certificates", approveInterval, func() error { return approveServing(AdminFile) })
+	if c.shared() {
+		go repeat("members of etcd", memberInterval, func() error { return removeLeftMembers(c, keys, AdminFile) })
+	}
 	logf("API server is ready at %s", localServer)
 	notifyReady()
 	if err := startAgent(s, c, localServer, passwords[0]); err != nil {
@@ -98,9 +108,6 @@ func startServer(s *supervisor, c *config) error {
 	}
 	return labelControlPlane(c)
 }
-
-// shared tells whether there may be other servers.
-func (c *config) shared() bool { return c.ClusterInit || c.ServerURL != "" }
 
 // ensureTokens settles the passwords (server's first, agents' second where it differs) and writes the token files.
 func ensureTokens(c *config, keys *pki) ([]string, error) {
@@ -158,26 +165,29 @@ func writeKubeconfig(file string, authority, client *pair, mode os.FileMode) err
 	return writeFile(file, kubeconfig(localServer, authority.certPEM(), user), mode)
 }
 
-// labelControlPlane marks the node as a server; the kubelet may not set this label itself.
+// labelControlPlane marks the node as a server; the kubelet may not set these labels itself.
 func labelControlPlane(c *config) error {
 	client, err := clientFor(AdminFile)
 	if err != nil {
 		return err
 	}
-	patch := []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`)
+	patch := []byte(`{"metadata":{"labels":{"` + controlPlaneLabel + `":"true"}}}`)
+	if c.shared() {
+		patch = []byte(`{"metadata":{"finalizers":["` + memberFinalizer + `"],"labels":{"` + controlPlaneLabel + `":"true","node-role.kubernetes.io/etcd":"true"}}}`)
+	}
 	_, err = client.CoreV1().Nodes().Patch(context.Background(), c.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 
-func etcdArgs(c *config, keys *pki, members string, joining bool) []string {
+func etcdArgs(c *config, keys *pki, store, members string, joining bool) []string {
 	state := "new"
 	if joining {
 		state = "existing"
 	}
 	cert, key, authority := keys.etcd.path+".crt", keys.etcd.path+".key", keys.etcdCA.path+".crt"
-	return append([]string{"--name=" + c.NodeName, "--data-dir=" + filepath.Join(c.DataDir, "server/db/etcd"), "--unsafe-no-fsync",
+	return append([]string{"--name=" + c.NodeName, "--data-dir=" + store, "--unsafe-no-fsync",
 		"--listen-client-urls=" + etcdEndpoint + ",https://" + c.NodeIP + ":2379", "--advertise-client-urls=https://" + c.NodeIP + ":2379",
-		"--listen-peer-urls=" + peerURL(c), "--initial-advertise-peer-urls=" + peerURL(c),
+		"--listen-peer-urls=" + peerURL(c.NodeIP), "--initial-advertise-peer-urls=" + peerURL(c.NodeIP),
 		"--initial-cluster=" + members, "--initial-cluster-state=" + state, "--client-cert-auth", "--peer-client-cert-auth",
 		"--cert-file=" + cert, "--key-file=" + key, "--trusted-ca-file=" + authority,
 		"--peer-cert-file=" + cert, "--peer-key-file=" + key, "--peer-trusted-ca-file=" + authority,
@@ -190,8 +200,9 @@ func apiServerArgs(c *config, keys *pki) []string {
 		"--client-ca-file=" + keys.clientCA.path + ".crt", "--tls-cert-file=" + keys.serving.path + ".crt", "--tls-private-key-file=" + keys.serving.path + ".key",
 		"--etcd-servers=" + etcdEndpoint, "--etcd-cafile=" + keys.etcdCA.path + ".crt", "--etcd-certfile=" + keys.etcd.path + ".crt", "--etcd-keyfile=" + keys.etcd.path + ".key",
 		"--kubelet-client-certificate=" + keys.apiServer.path + ".crt", "--kubelet-client-key=" + keys.apiServer.path + ".key",
+		"--kubelet-certificate-authority=" + keys.serverCA.path + ".crt",
 		"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
-		"--proxy-client-cert-file=" + keys.frontProxy.path + ".crt", "--proxy-client-key-file=" + keys.frontProxy.path + ".key",
+		"--enable-aggregator-routing=true", "--proxy-client-cert-file=" + keys.frontProxy.path + ".crt", "--proxy-client-key-file=" + keys.frontProxy.path + ".key",
 		"--requestheader-client-ca-file=" + keys.frontProxyCA.path + ".crt", "--requestheader-allowed-names=system:auth-proxy",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group", "--requestheader-username-headers=X-Remote-User",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local", "--service-account-key-file=" + keys.serviceKey,
@@ -202,7 +213,10 @@ func controllerManagerArgs(c *config, keys *pki, kubeconfigFile string) []string
 	return append([]string{"--kubeconfig=" + kubeconfigFile, "--authentication-kubeconfig=" + kubeconfigFile, "--authorization-kubeconfig=" + kubeconfigFile,
 		"--bind-address=127.0.0.1", "--leader-elect=" + strconv.FormatBool(c.shared()), "--controllers=*,tokencleaner", "--use-service-account-credentials=true",
 		"--allocate-node-cidrs=true", "--cluster-cidr=" + c.ClusterCIDR, "--service-cluster-ip-range=" + c.ServiceCIDR,
-		"--cluster-signing-cert-file=" + keys.clientCA.path + ".crt", "--cluster-signing-key-file=" + keys.clientCA.path + ".key",
+		"--cluster-signing-kubelet-client-cert-file=" + keys.clientCA.path + ".crt", "--cluster-signing-kubelet-client-key-file=" + keys.clientCA.path + ".key",
+		"--cluster-signing-kubelet-serving-cert-file=" + keys.serverCA.path + ".crt", "--cluster-signing-kubelet-serving-key-file=" + keys.serverCA.path + ".key",
+		"--cluster-signing-kube-apiserver-client-cert-file=" + keys.clientCA.path + ".crt", "--cluster-signing-kube-apiserver-client-key-file=" + keys.clientCA.path + ".key",
+		"--cluster-signing-legacy-unknown-cert-file=" + keys.clientCA.path + ".crt", "--cluster-signing-legacy-unknown-key-file=" + keys.clientCA.path + ".key",
 		"--root-ca-file=" + keys.serverCA.path + ".crt", "--service-account-private-key-file=" + keys.serviceKey,
 		"--requestheader-client-ca-file=" + keys.frontProxyCA.path + ".crt", "--profiling=false",
 		"--flex-volume-plugin-dir=" + volumePlugins(c)}, dashed(c.ControllerManagerArgs)...)

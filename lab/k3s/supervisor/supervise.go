@@ -204,6 +204,21 @@ func notifyReady() {
 	}
 }
 
+// repeat does some work again and again for as long as the program runs; the same error is told once.
+func repeat(what string, interval time.Duration, work func() error) {
+	last := ""
+	for ; ; time.Sleep(interval) {
+		message := ""
+		if err := work(); err != nil {
+			message = err.Error()
+		}
+		if message != "" && message != last {
+			logf("%s: %s", what, message)
+		}
+		last = message
+	}
+}
+
 // waitFor polls until check succeeds and fails after limit with the last error.
 func waitFor(what string, limit time.Duration, check func() error) error {
 	deadline := time.Now().Add(limit)

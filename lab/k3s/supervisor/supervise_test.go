@@ -60,13 +60,14 @@ func TestUninstallScriptNamesItsUnit(t *testing.T) {
 
 func TestManifestsAreRenderedWhole(t *testing.T) {
 	c := &config{ClusterDNS: "10.43.0.10", ClusterCIDR: "10.42.0.0/16", FlannelBackend: "vxlan", StoragePath: "/data/storage", ImageRegistry: "10.0.0.9:5000"}
-	whole := string(renderManifest(c, "coredns.yaml")) + string(renderManifest(c, "local-storage.yaml")) + string(joinManifest(c, []byte("authority\n"), []string{"p", "q"}))
+	whole := string(renderManifest(c, "coredns.yaml")) + string(renderManifest(c, "local-storage.yaml")) + string(renderManifest(c, "metrics-server.yaml")) + string(joinManifest(c, []byte("authority\n"), []string{"p", "q"}))
 	for _, left := range []string{"%{", "docker.io/"} {
 		if strings.Contains(whole, left) {
 			t.Errorf("%q is left in a manifest", left)
 		}
 	}
 	for _, want := range []string{`clusterIP: "10.43.0.10"`, `"paths": ["/data/storage"]`, `client-ca.crt: "authority\n"`, "image: 10.0.0.9:5000/rancher/mirrored-coredns-coredns:1.14.7",
+		"image: 10.0.0.9:5000/rancher/mirrored-metrics-server:v0.9.0",
 		"  token-id: \"815092\"\n  token-secret: \"4895db6d2f8aa513\"\n  usage-bootstrap-authentication: \"true\"\n  auth-extra-groups: \"system:bootstrappers:k3s,system:bootstrappers:k3s-server\"\n",
 		"  auth-extra-groups: \"system:bootstrappers:k3s\"\n"} {
 		if !strings.Contains(whole, want) {

@@ -6,7 +6,14 @@ import type { HostConfig } from "../../../components/cluster/k3s-config.ts";
 import { connectHosts, findHostKey } from "../../../components/cluster/ssh.ts";
 import { temporaryProject } from "../../stacks/project.ts";
 
-const host: HostConfig = { name: "a", address: "10.0.0.1", labels: {}, taints: [], accelerators: {} };
+const host: HostConfig = {
+  name: "a",
+  address: "10.0.0.1",
+  labels: {},
+  taints: [],
+  kubeletArgs: [],
+  accelerators: {},
+};
 const ssh = { user: "root", port: 22, keyFile: "key", knownHostsFile: "known_hosts" };
 
 test("the key that a server with several keys shows is the one that is pinned", () => {
@@ -36,7 +43,14 @@ test("a host's own user, port and key win", () => {
     preview: false,
     warn: () => {},
   });
-  expect(connections.get("a")).toEqual({
+  expect(connections.jump).toBeUndefined();
+  expect(connections.endpoints.get("a")).toEqual({
+    host: "10.0.0.1",
+    port: 2222,
+    user: "admin",
+    hostKey: "ssh-rsa OWN",
+  });
+  expect(connections.hosts.get("a")).toEqual({
     args: {
       host: "10.0.0.1",
       port: 2222,
@@ -59,5 +73,42 @@ test("everything that is missing is one error that names file and host", () => {
     [UserError: SSH is not set up
       - ssh.keyFile key cannot be read; it holds the private key for a (10.0.0.1), b (10.0.0.2)
       - ssh.knownHostsFile known_hosts has no key of b (10.0.0.2, port 22); compare the fingerprint, then add the line of ssh-keyscan]
+  `);
+});
+
+test("hosts behind a jump host: its key is pinned too, its private key is its own or that of the hosts", () => {
+  const projectDir = temporaryProject({
+    key: "PRIVATE",
+    "jump-key": "JUMP",
+    known_hosts: "10.0.0.1 ssh-rsa KEY\n[jump.test]:2200 ssh-rsa JUMPKEY\n",
+  });
+  const context = { projectDir, preview: false, warn: () => {} };
+  const jumpHost = { address: "jump.test", port: 2200, user: "hop", keyFile: "jump-key" };
+  const jump = { host: "jump.test", port: 2200, user: "hop", hostKey: "ssh-rsa JUMPKEY" };
+  const connections = connectHosts({ ...ssh, jumpHost }, [host], context);
+  expect(connections.jump).toEqual(jump);
+  expect(connections.hosts.get("a")?.args).toEqual({
+    host: "10.0.0.1",
+    port: 22,
+    user: "root",
+    privateKey: "PRIVATE",
+    hostKey: "ssh-rsa KEY",
+    dialErrorLimit: 10,
+    perDialTimeout: 15,
+    proxy: { ...jump, privateKey: "JUMP", dialErrorLimit: 10, perDialTimeout: 15 },
+  });
+  const plain = connectHosts({ ...ssh, jumpHost: { address: "jump.test", port: 2200 } }, [host], context);
+  expect(plain.hosts.get("a")?.args.proxy).toMatchObject({ user: "root", privateKey: "PRIVATE" });
+});
+
+test("a jump host without key and pin is reported beside the others", () => {
+  const projectDir = temporaryProject({ key: "PRIVATE", known_hosts: "10.0.0.1 ssh-rsa KEY\n" });
+  const jumpHost = { address: "jump.test", port: 22, keyFile: "jump-key" };
+  expect(() =>
+    connectHosts({ ...ssh, jumpHost }, [host], { projectDir, preview: false, warn: () => {} }),
+  ).toThrowErrorMatchingInlineSnapshot(`
+    [UserError: SSH is not set up
+      - ssh.jumpHost.keyFile jump-key cannot be read; it holds the private key for jump.test
+      - ssh.knownHostsFile known_hosts has no key of the jump host (jump.test, port 22); compare the fingerprint, then add the line of ssh-keyscan]
   `);
 });

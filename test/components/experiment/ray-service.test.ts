@@ -114,11 +114,25 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                   "securityContext": {
                     "allowPrivilegeEscalation": false,
                   },
+                  "volumeMounts": [
+                    {
+                      "mountPath": "/tmp/ray",
+                      "name": "ray-logs",
+                    },
+                  ],
                 },
               ],
               "enableServiceLinks": false,
               "serviceAccountName": "ray",
               "terminationGracePeriodSeconds": 10,
+              "volumes": [
+                {
+                  "emptyDir": {
+                    "sizeLimit": "10Gi",
+                  },
+                  "name": "ray-logs",
+                },
+              ],
             },
           },
         },
@@ -212,11 +226,25 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                     "securityContext": {
                       "allowPrivilegeEscalation": false,
                     },
+                    "volumeMounts": [
+                      {
+                        "mountPath": "/tmp/ray",
+                        "name": "ray-logs",
+                      },
+                    ],
                   },
                 ],
                 "enableServiceLinks": false,
                 "serviceAccountName": "ray",
                 "terminationGracePeriodSeconds": 10,
+                "volumes": [
+                  {
+                    "emptyDir": {
+                      "sizeLimit": "10Gi",
+                    },
+                    "name": "ray-logs",
+                  },
+                ],
               },
             },
           },
@@ -308,11 +336,25 @@ test("the stand-in: one worker group per replica, each with one replica slot", (
                     "securityContext": {
                       "allowPrivilegeEscalation": false,
                     },
+                    "volumeMounts": [
+                      {
+                        "mountPath": "/tmp/ray",
+                        "name": "ray-logs",
+                      },
+                    ],
                   },
                 ],
                 "enableServiceLinks": false,
                 "serviceAccountName": "ray",
                 "terminationGracePeriodSeconds": 10,
+                "volumes": [
+                  {
+                    "emptyDir": {
+                      "sizeLimit": "10Gi",
+                    },
+                    "name": "ray-logs",
+                  },
+                ],
               },
             },
           },
@@ -439,11 +481,25 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                   "securityContext": {
                     "allowPrivilegeEscalation": false,
                   },
+                  "volumeMounts": [
+                    {
+                      "mountPath": "/tmp/ray",
+                      "name": "ray-logs",
+                    },
+                  ],
                 },
               ],
               "enableServiceLinks": false,
               "serviceAccountName": "ray",
               "terminationGracePeriodSeconds": 10,
+              "volumes": [
+                {
+                  "emptyDir": {
+                    "sizeLimit": "10Gi",
+                  },
+                  "name": "ray-logs",
+                },
+              ],
             },
           },
         },
@@ -522,6 +578,10 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                     },
                     "volumeMounts": [
                       {
+                        "mountPath": "/tmp/ray",
+                        "name": "ray-logs",
+                      },
+                      {
                         "mountPath": "/models",
                         "name": "models",
                       },
@@ -532,6 +592,12 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                 "serviceAccountName": "ray",
                 "terminationGracePeriodSeconds": 10,
                 "volumes": [
+                  {
+                    "emptyDir": {
+                      "sizeLimit": "10Gi",
+                    },
+                    "name": "ray-logs",
+                  },
                   {
                     "hostPath": {
                       "path": "/var/lib/models",
@@ -598,7 +664,7 @@ test("vLLM by default: any accelerator, weights in the pod, no token", () => {
   const experiment = resolved("falcon-baseline");
   const spec = toRayServiceSpec({ experiment, image: "i", serviceAccount: "ray", rayVersion: "2.55.0" });
   const text = JSON.stringify(spec);
-  expect(text).toContain('"volumes":[{"name":"models","emptyDir":{}}]');
+  expect(text).toContain('{"name":"models","emptyDir":{}}]');
   expect(text).not.toContain("HF_TOKEN");
   const [application] = parse(toServeConfig(experiment)).applications;
   expect(application.args.llm_configs[0]).not.toHaveProperty("accelerator_type");
