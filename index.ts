@@ -1,5 +1,7 @@
 // Entry point of the Pulumi program: one project, two kinds of stack; `llmeval:kind` says which one this stack is.
 
+import "./components/startup.ts"; // before the SDK
+
 import * as pulumi from "@pulumi/pulumi";
 import { UserError } from "./components/errors.ts";
 import { dispatch } from "./stacks/dispatch.ts";

@@ -32,7 +32,10 @@ pulumi -C "$work/empty" stack init empty >/dev/null 2>&1
 
 preview() { # FOLDER STACK: one line more in FOLDER.times
   rm -f "$work/runs"
-  PROGRAM_TIMES=$work/runs pulumi -C "$work/$1" preview -s "$2" --non-interactive >/dev/null 2>&1
+  PROGRAM_TIMES=$work/runs pulumi -C "$work/$1" preview -s "$2" --non-interactive >"$work/output" 2>&1 || {
+    cat "$work/output" >&2
+    exit 1
+  }
   # The language host also asks node for its version: the longest run is the program.
   sort -n "$work/runs" | tail -n 1 >>"$work/$1.times"
 }

@@ -84,6 +84,8 @@ write_facts() {
   place "$lab/run/known_hosts" .lab/ssh/known_hosts
   place "$tools/k3s/k3s.sha256" .lab/k3s.sha256
   place "$tools/k3s/k3s-next.sha256" .lab/k3s-next.sha256
+  (cd "$tools/charts" && sha256sum -- *.tgz) >"$lab/run/charts.sha256"
+  place "$lab/run/charts.sha256" .lab/charts.sha256
   place "$tools/gateway-api/standard-install.yaml.sha256" .lab/gateway-api.sha256
   for image in "$tools"/image-*/; do
     key=$(basename "$image")

@@ -83,6 +83,9 @@ function partProblems(config: Parts): PartProblem[] {
       `${k3s.flannelBackend ?? "missing"}, but cilium.mode is on and brings the network; set flannelBackend: none`,
     );
   }
+  if (k3s?.kubeProxy === true && cilium.mode === "on") {
+    report("k3s.kubeProxy", "true, but cilium.mode is on and takes its place; set kubeProxy: false");
+  }
   if (k3s?.flannelBackend === "none" && cilium.mode === "off") {
     report(
       "cilium.mode",

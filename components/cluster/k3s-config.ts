@@ -113,6 +113,8 @@ export const k3sSchema = z
     serviceCidr: z.cidrv4().default(defaultServiceCidr),
     /** `none` when another component brings the network: then nodes need not be Ready when K3s is. */
     flannelBackend: z.enum(["vxlan", "host-gw", "wireguard-native", "none"]).optional(),
+    /** Off where the network does its work, as Cilium does. */
+    kubeProxy: z.boolean().default(true),
     dataDir: directory.default(defaultDataDir),
     registries: registriesSchema.optional(),
     /** How long a host may take to become ready. */

@@ -48,6 +48,9 @@ export function toK3sConfig(config: K3sConfig, role: Role, host: HostConfig): Re
           "cluster-cidr": config.podCidr === defaultPodCidr ? undefined : config.podCidr,
           "service-cidr": config.serviceCidr === defaultServiceCidr ? undefined : config.serviceCidr,
           "flannel-backend": config.flannelBackend,
+          // K3s's own enforcement of network policies works on flannel's network only.
+          "disable-network-policy": config.flannelBackend === "none" ? true : undefined,
+          "disable-kube-proxy": config.kubeProxy ? undefined : true,
           "write-kubeconfig-mode": "0600",
         }
       : { server: toApiServer(config) }),

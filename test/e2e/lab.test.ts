@@ -8,6 +8,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import type { Summary } from "../../workloads/collector/summary.ts";
 import type { Manifest, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
+import { logLines, sendSpan, targets, unknownMetrics, wrongAnswers } from "./platform.ts";
+import { rbacCases, rbacOfCases } from "./rbac-cases.ts";
 import {
   commandOf,
   type Host,
@@ -22,12 +24,14 @@ import {
   ssh,
   until,
 } from "./support.ts";
+import { chatOnce } from "./support-browser.ts";
 
 const labDirectory = process.env["LLMEVAL_LAB"] ?? "/var/lib/llmeval-lab";
 const bridge = "llmeval0";
 const requestsOfSmoke = 60;
 /** What is in no state, no log and no result: keys, and the kubeconfig that holds one. */
 const secretText = /PRIVATE KEY|client-key-data/;
+const off = { mode: "off", reason: "switched off in the cluster's configuration" };
 const up = ["--yes", "--skip-preview"];
 const unchanged = [...up, "--expect-no-changes"];
 
@@ -59,7 +63,9 @@ const lab = (script: "up.sh" | "down.sh", ...args: string[]) =>
 
 /** The pids of the lab's processes and when its facts were last written. */
 function labState(): Record<string, string> {
-  const facts = [".lab/images.json", ".lab/k3s.sha256", ".lab/ssh/id_ed25519", ".lab/ssh/known_hosts"];
+  const facts = readdirSync(join(repository, ".lab"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(repository.length + 1));
   const pids = readdirSync(join(labDirectory, "run")).filter((file) => file.endsWith(".pid"));
   return Object.fromEntries([
     ...facts.map((file) => [file, String(statSync(join(repository, file)).mtimeMs)]),
@@ -183,7 +189,10 @@ test("lab-up makes the hosts from nothing; a second one changes nothing", async 
   await lab("up.sh", "1");
   const before = labState();
   expect(Object.keys(before).sort()).toEqual([
+    ".lab/charts.sha256",
+    ".lab/gateway-api.sha256",
     ".lab/images.json",
+    ".lab/k3s-next.sha256",
     ".lab/k3s.sha256",
     ".lab/ssh/id_ed25519",
     ".lab/ssh/known_hosts",
@@ -197,28 +206,110 @@ test("lab-up makes the hosts from nothing; a second one changes nothing", async 
   for (const host of Object.keys(hosts) as Host[]) pristine[host] = await hostState(host);
 });
 
-test("the cluster stack installs the cluster; a second `up` changes nothing", async () => {
+/** Changes the cluster's configuration in the copy of the project; returns how to take the change back. */
+function configureCluster(change: (config: Record<string, Record<string, unknown>>) => void): () => void {
+  const file = project.file("configs/clusters/lab.yaml");
+  const original = readFileSync(file, "utf8");
+  const config = parse(original);
+  change(config);
+  writeFileSync(file, stringify(config));
+  return () => writeFileSync(file, original);
+}
+
+test("the cluster stack installs the platform; a second `up` changes nothing", async () => {
+  configureCluster((config) => {
+    config["rbac"] = { ...rbacOfCases };
+  });
   await project.init("dev");
-  await project.pulumi("up", "dev", up, { timeoutMs: 300_000 });
+  const { output } = await project.pulumi("up", "dev", up, { timeoutMs: 400_000 });
   const labImages = readJson<Record<string, string>>(join(repository, ".lab/images.json"));
   expect(await project.outputs("dev")).toEqual({
     kubeconfig: "[secret]",
-    endpoints: { apiServer: "https://10.89.77.11:6443", prometheus: "http://prometheus.monitoring.svc:9090" },
+    endpoints: {
+      apiServer: "https://10.89.77.11:6443",
+      entry: "http://entry.entry.svc",
+      loki: "http://loki.logging.svc:3100",
+      otlpGrpc: "http://otel-gateway.opentelemetry.svc:4317",
+      otlpHttp: "http://otel-gateway.opentelemetry.svc:4318",
+      prometheus: "http://prometheus.monitoring.svc:9090",
+      traces: "http://otel-gateway.opentelemetry.svc:8080",
+    },
     capabilities: {
+      chaosMesh: off,
+      cilium: off,
+      deepflow: off,
+      entry: { mode: "on", version: expect.stringMatching(/^\d/) },
+      gatewayApi: { mode: "on", version: "v1.6.1" },
+      gpuOperator: off,
+      grafana: off,
+      istio: off,
       k3s: { mode: "on", version: "v1.36.4+k3s1" },
+      kubeStateMetrics: { mode: "on", version: "v2.20.0" },
       kuberay: { mode: "on", version: "1.6.2-lab" },
+      loki: { mode: "on", version: "3.7.6" },
+      opentelemetry: { mode: "on", version: "0.159.0" },
       prometheus: { mode: "on", version: expect.stringMatching(/^v\d/) },
+      rbac: { mode: "on" },
       storage: { mode: "on", version: "local-path" },
     },
     storageClass: "local-path",
     images: expect.objectContaining({ serveSimulator: labImages["serveSimulator"], load: labImages["load"] }),
     accelerators: {},
+    operators: [
+      { kind: "Group", name: "operators@test" },
+      { kind: "ServiceAccount", name: "ci", namespace: "llmeval-access" },
+    ],
+    passwords: { entry: "[secret]" },
   });
-  const { kubeconfig } = await project.outputs("dev", ["--show-secrets"]);
-  writeFileSync(project.file("kubeconfig"), String(kubeconfig), { mode: 0o600 });
+  const secrets = await project.outputs("dev", ["--show-secrets"]);
+  writeFileSync(project.file("kubeconfig"), String(secrets["kubeconfig"]), { mode: 0o600 });
   expect(await nodeReady("server-1")).toBe("True");
   await project.pulumi("up", "dev", unchanged, { timeoutMs: 60_000 });
-  expect(project.stateText("dev")).not.toMatch(secretText);
+
+  // Nothing secret is in plain text in the state, in what `up` printed, or in a preview of everything.
+  const preview = await project.pulumi("preview", "dev", ["--diff", "--show-sames"], { timeoutMs: 60_000 });
+  const token = (await ssh("server-1", "cat /etc/rancher/k3s/token /etc/rancher/k3s/agent-token")).stdout;
+  const plain = [...token.trim().split("\n"), (secrets["passwords"] as { readonly entry: string }).entry];
+  expect(plain.map((text) => text.length)).toEqual([48, 48, 32]);
+  for (const text of [project.stateText("dev"), output, preview.output]) {
+    expect(plain.filter((secret) => text.includes(secret))).toEqual([]);
+    expect(text).not.toMatch(secretText);
+  }
+});
+
+test("a preview after a one-line change of the configuration shows just that change", async () => {
+  const restore = configureCluster((config) => {
+    config["prometheus"] = { ...config["prometheus"], retention: "3d" };
+  });
+  const { stdout } = await project.pulumi("preview", "dev", ["--json"], { timeoutMs: 60_000 });
+  restore();
+  const { steps } = JSON.parse(stdout) as {
+    readonly steps: readonly { readonly op: string; readonly urn: string; readonly diffReasons?: unknown }[];
+  };
+  expect(
+    steps.filter(({ op }) => op !== "same").map(({ op, urn }) => `${op} ${urn.split("::").at(-1)}`),
+  ).toEqual(["update prometheus-server"]);
+});
+
+test("every target of Prometheus is up, and the parts answer their users", async () => {
+  await until("Prometheus to have scraped every target", 90, async () => {
+    const { down } = await targets(project);
+    return down.length === 0 ? undefined : down.join(", ");
+  });
+  expect((await targets(project)).jobs).toMatchInlineSnapshot();
+  await until("the metrics of metrics-server", 90, () =>
+    project.run("kubectl", ["top", "node", "server-1"]).then(
+      () => undefined,
+      () => "kubectl top has nothing yet",
+    ),
+  );
+  const crds = await project.kubectl<List<Named>>("get", "crds");
+  expect(
+    crds.items.filter(({ metadata }) => metadata.name.endsWith("gateway.networking.k8s.io")).length,
+  ).toBe(10);
+  expect(await sendSpan(project, "a test's span")).toContain("a test's span");
+  const capacity = await project.run("npx", ["llmeval", "capacity", "--kubeconfig", "kubeconfig"]);
+  expect(capacity.stdout).toMatch(/left for models +\d+\.\d+ +\d+\.\d+\n/);
 });
 
 test("K3s: a restart of the service keeps the pods, a reboot of the host brings them back", async () => {
@@ -240,11 +331,12 @@ test("K3s: a restart of the service keeps the pods, a reboot of the host brings 
 });
 
 test("K3s: an agent joins and leaves by the stack's configuration; a wrong token is refused", async () => {
-  const file = project.file("configs/clusters/lab.yaml");
-  const original = readFileSync(file, "utf8");
-  const config = parse(original);
-  config.k3s.agents = [{ name: "agent-1", address: hosts["agent-1"], labels: { "llmeval.io/role": "gpu" } }];
-  writeFileSync(file, stringify(config));
+  const restore = configureCluster((config) => {
+    config["k3s"] = {
+      ...config["k3s"],
+      agents: [{ name: "agent-1", address: hosts["agent-1"], labels: { "llmeval.io/role": "gpu" } }],
+    };
+  });
   await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
   expect(await nodeReady("agent-1")).toBe("True");
 
@@ -257,7 +349,7 @@ test("K3s: an agent joins and leaves by the stack's configuration; a wrong token
     "k3s: token is not accepted by https://10.89.77.11:6443; copy <data-dir>/server/token of that server",
   );
 
-  writeFileSync(file, original);
+  restore();
   await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
   const nodes = await project.kubectl<List<Named>>("get", "nodes");
   expect(nodes.items.map(({ metadata }) => metadata.name)).toEqual(["server-1"]);
@@ -332,6 +424,32 @@ test("llmeval:run 2 plays the experiment again and keeps the first results", asy
     `gate-${id}`,
     `load-${id}`,
   ]);
+});
+
+test("logs of containers, of Ray and of Serve are in Loki, under the experiment that they belong to", async () => {
+  const lines = await logLines(project, '{namespace="exp-smoke"}');
+  expect(new Set(lines.map(({ labels }) => labels["experiment"]))).toEqual(new Set(["smoke"]));
+  const files = (await logLines(project, '{namespace="exp-smoke"} | file =~ ".*/(raylet|serve/).*"')).map(
+    ({ labels }) => labels["file"] ?? "",
+  );
+  expect(files.some((file) => file.includes("raylet"))).toBe(true);
+  expect(files.some((file) => file.includes("serve/"))).toBe(true);
+});
+
+test("dashboards ask for metrics that exist, apart from those that this lab cannot have", async () => {
+  expect(await unknownMetrics(project)).toMatchInlineSnapshot();
+});
+
+test("the chat page talks to the experiment's model through the entry, which asks for a password", async () => {
+  const { passwords } = await project.outputs("dev", ["--show-secrets"]);
+  const { entry } = passwords as { readonly entry: string };
+  const address = `${hosts["server-1"]}:30080/chat/exp-smoke/`;
+  expect(await chatOnce(`http://llmeval:${entry}@${address}`, "Say something.")).toMatch(/\w+/);
+  expect((await fetch(`http://${address}`)).status).toBe(401);
+});
+
+test("people and CI accounts may do what they need and nothing else", async () => {
+  expect(await wrongAnswers(project, rbacCases("exp-smoke"))).toEqual([]);
 });
 
 test("bad input is one clear error, and nothing is created", async () => {
