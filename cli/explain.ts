@@ -1,7 +1,8 @@
 // `llmeval explain`: what an experiment comes to, when what happens, what it costs, and where each value comes from.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseYaml } from "../components/config-problems.ts";
+import { formatPath, parseYaml } from "../components/config-problems.ts";
+import { type Fault, plannedFaults } from "../experiments/faults.ts";
 import { experimentId } from "../experiments/id.ts";
 import { type OriginOf, throwProblems } from "../experiments/problems.ts";
 import { tryResolve } from "../experiments/resolve.ts";
@@ -49,7 +50,7 @@ export function explain(experiment: ResolvedExperiment, originOf: OriginOf, run:
     ...table(valueRows(experiment, originOf)),
     "",
     "timeline, offsets from T0",
-    ...table(timeline.cells.map(cellRow)),
+    ...table(cellRows(experiment, timeline)),
     "",
     "cost",
     ...table(costRows(experiment, timeline)),
@@ -59,18 +60,38 @@ export function explain(experiment: ResolvedExperiment, originOf: OriginOf, run:
 
 function valueRows(experiment: ResolvedExperiment, originOf: OriginOf): string[][] {
   const { name: _name, description: _description, ...values } = experiment;
-  return leaves(values, []).map(([path, value]) => [path.join("."), JSON.stringify(value), originOf(path)]);
+  return leaves(values, []).map(([path, value]) => [formatPath(path), JSON.stringify(value), originOf(path)]);
 }
 
-function leaves(value: unknown, path: readonly string[]): [readonly string[], unknown][] {
+/** Every value by itself; a list is one value, unless its entries have keys. */
+function leaves(value: unknown, path: readonly PropertyKey[]): [readonly PropertyKey[], unknown][] {
   const isMap = value !== null && typeof value === "object" && !Array.isArray(value);
+  if (Array.isArray(value) && path.length === 1 && value.length > 0) {
+    return value.flatMap((inner, index) => leaves(inner, [...path, index]));
+  }
   if (!isMap || Object.keys(value).length === 0) return [[path, value]];
   return Object.entries(value).flatMap(([key, inner]) => leaves(inner, [...path, key]));
 }
 
-function cellRow(cell: Timeline["cells"][number]): string[] {
-  const phases = cell.phases.map(({ name, durationSeconds }) => `${name} ${durationSeconds} s`);
-  return [`+${clock(cell.startOffsetSeconds)}`, cell.id, phases.join(", ")];
+/** With the faults of each cell by their windows, where the experiment has any. */
+function cellRows(experiment: ResolvedExperiment, timeline: Timeline): string[][] {
+  const planned = plannedFaults(experiment);
+  return timeline.cells.map((cell) => {
+    const phases = cell.phases.map(({ name, durationSeconds }) => `${name} ${durationSeconds} s`);
+    const faults = planned
+      .filter((one) => one.cell === cell.id)
+      .map(({ id, fault, startOffsetSeconds, durationSeconds }) => {
+        const end = startOffsetSeconds + durationSeconds;
+        return `${id} on ${targetText(fault.target)} +${clock(startOffsetSeconds)} to +${clock(end)}`;
+      });
+    const column = planned.length === 0 ? [] : [faults.length === 0 ? "no fault" : faults.join(", ")];
+    return [`+${clock(cell.startOffsetSeconds)}`, cell.id, phases.join(", "), ...column];
+  });
+}
+
+function targetText(target: Fault["target"]): string {
+  if (typeof target === "string") return target;
+  return "replica" in target ? `replica ${target.replica}` : `${target.replicasPercent} % of the replicas`;
 }
 
 function costRows(experiment: ResolvedExperiment, timeline: Timeline): string[][] {

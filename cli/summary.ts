@@ -58,15 +58,15 @@ export function summaryTable({ folder, summary, quality, manifest }: Results): s
   }
   if (!manifest.complete)
     lines.push("*** INCOMPLETE: the load has not ended by itself; these figures are of a part of it ***");
-  const table: string[][] = [[...columns]];
+  const judged = summary.cells.some(({ verdict }) => verdict !== undefined);
+  const header: readonly string[] = judged ? [...columns, "verdict"] : columns;
+  const table: string[][] = [[...header]];
   for (const cell of summary.cells) {
-    table.push(row(cell.id, cell.measured));
+    table.push(row(cell.id, cell.measured, cell.verdict));
     if (cell.phases.length > 1) for (const phase of cell.phases) table.push(row(`  ${phase.name}`, phase));
   }
   if (summary.cells.length > 1) table.push(row("all", summary.overall));
-  const widths = columns.map((_, index) =>
-    Math.max(...table.map((cells) => (cells[index] as string).length)),
-  );
+  const widths = header.map((_, index) => Math.max(...table.map((cells) => (cells[index] ?? "").length)));
   lines.push("", "latencies in ms, of requests that ended ok, warm-up excluded");
   for (const cells of table) {
     const padded = cells.map((text, index) =>
@@ -90,7 +90,7 @@ export function summaryTable({ folder, summary, quality, manifest }: Results): s
   return lines.join("\n");
 }
 
-function row(name: string, stats: Stats): string[] {
+function row(name: string, stats: Stats, verdict?: string): string[] {
   const { requests, ratePerSecond, ttftMs, itlMs, e2eMs, lagMs } = stats;
   return [
     name,
@@ -103,6 +103,7 @@ function row(name: string, stats: Stats): string[] {
     three(itlMs),
     three(e2eMs),
     number(lagMs.p99),
+    ...(verdict === undefined ? [] : [verdict]),
   ];
 }
 

@@ -41,10 +41,14 @@ export function schemaProblems(
       const given = valueAt(value, issue.path);
       const path = formatPath(issue.path);
       return [
-        { file: originOf(issue.path), path, text: describe(issue, given, schemaAt(schema, issue.path)) },
+        {
+          file: originOf(issue.path),
+          path,
+          text: describe(issue, given, schemaAt(schema, issue.path, value)),
+        },
       ];
     }
-    const known = keysAt(schema, issue.path);
+    const known = keysAt(schema, issue.path, value);
     return issue.keys.map((key) => {
       const hint = nearest(key, known);
       const remedy = hint === undefined ? "remove it" : `did you mean "${hint}"?`;
@@ -69,8 +73,12 @@ export function unknownName(given: string, allowed: readonly string[], remedy: s
 function describe(issue: Issue, given: unknown, at: z.core.$ZodType | undefined): string {
   const meaning = describedAs(at);
   const remedy = meaning === undefined ? "" : `; give ${meaning}`;
-  if (given === undefined) return `missing${remedy}`;
+  const alternatives = (issue as { readonly options?: readonly unknown[] }).options?.map(String) ?? [];
+  const kinds = alternatives.length === 0 ? "" : `allowed: ${alternatives.join(", ")}`;
+  if (given === undefined) return `missing${kinds === "" ? remedy : `; ${kinds}`}`;
   const got = `is ${show(given)}`;
+  if (kinds !== "")
+    return `${got}; ${typeof given === "string" ? didYouMean(given, alternatives) : ""}${kinds}`;
   switch (issue.code) {
     case "invalid_value": {
       const values = issue.values.map(String);
@@ -121,24 +129,58 @@ function definition(schema: z.core.$ZodType): z.core.$ZodTypes["_zod"]["def"] {
   return (schema as z.core.$ZodTypes)._zod.def;
 }
 
-function describedAs(schema: z.core.$ZodType | undefined): string | undefined {
-  return (schema as { description?: string } | undefined)?.description;
+/** Without what only says that a value may be absent. */
+function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
+  const def = definition(schema);
+  return def.type === "default" || def.type === "nullable" ? unwrapped(def.innerType) : schema;
 }
 
-function schemaAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): z.core.$ZodType | undefined {
+function describedAs(schema: z.core.$ZodType | undefined): string | undefined {
+  if (schema === undefined) return undefined;
+  const own = (schema as { description?: string }).description;
+  const inner = unwrapped(schema);
+  return own ?? (inner === schema ? undefined : describedAs(inner));
+}
+
+function schemaAt(
+  schema: z.core.$ZodType,
+  path: readonly PropertyKey[],
+  value: unknown,
+): z.core.$ZodType | undefined {
   let current: z.core.$ZodType | undefined = schema;
-  for (const key of path) {
+  for (const [depth, key] of path.entries()) {
     if (current === undefined) return undefined;
     const def = definition(current);
-    // Inside a list or an alternative the list's own description says more than the element's.
-    if (def.type !== "object") return current;
-    current = def.shape[String(key)];
+    if (def.type === "object") {
+      current = branchAt(def.shape[String(key)], valueAt(value, path.slice(0, depth + 1)));
+    } else if (def.type === "array" && discriminatorOf(def.element) !== undefined) {
+      current = branchAt(def.element, valueAt(value, path.slice(0, depth + 1)));
+    } else {
+      // Inside another list or an alternative its own description says more than the element's.
+      return current;
+    }
   }
   return current;
 }
 
-function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[] {
-  const at = schemaAt(schema, path);
+function discriminatorOf(schema: z.core.$ZodType): string | undefined {
+  return (definition(schema) as { readonly discriminator?: string }).discriminator;
+}
+
+/** The alternative that a value's discriminator chooses; anything else stays as it is. */
+function branchAt(schema: z.core.$ZodType | undefined, value: unknown): z.core.$ZodType | undefined {
+  const def = schema === undefined ? undefined : definition(schema);
+  const discriminator = schema === undefined ? undefined : discriminatorOf(schema);
+  if (def?.type !== "union" || discriminator === undefined) return schema;
+  const tag = valueAt(value, [discriminator]) as z.core.util.Primitive;
+  return def.options.find((option) => {
+    const inner = definition(option);
+    return inner.type === "object" && inner.shape[discriminator]?._zod.values?.has(tag) === true;
+  });
+}
+
+function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], value: unknown): string[] {
+  const at = schemaAt(schema, path, value);
   const def = at === undefined ? undefined : definition(at);
   return def?.type === "object" ? Object.keys(def.shape) : [];
 }

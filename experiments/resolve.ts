@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatPath, parseYaml } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { faultProblems, withDurations } from "./faults.ts";
 import { type OriginOf, type Problem, schemaProblems, throwProblems, unknownName } from "./problems.ts";
 import {
   engines,
@@ -131,8 +132,12 @@ export function tryResolve(args: ResolveArgs): Resolution {
     definition,
     ...(args.overrides ?? []),
   ];
-  const originOf: OriginOf = (path) =>
-    layers.findLast((layer) => valueAt(layer.values, path) !== undefined)?.file ?? definitionFile;
+  const originOf: OriginOf = (path) => {
+    // A list is set as a whole.
+    const list = path.findIndex((part) => typeof part === "number");
+    const key = list < 0 ? path : path.slice(0, list);
+    return layers.findLast((layer) => valueAt(layer.values, key) !== undefined)?.file ?? definitionFile;
+  };
 
   const merged = layers.reduce<unknown>((below, layer) => deepMerge(below, layer.values), {});
   const parsed = experimentSchema.safeParse(merged);
@@ -157,8 +162,9 @@ export function tryResolve(args: ResolveArgs): Resolution {
     name: args.name,
     ...parsed.data,
     load: { ...parsed.data.load, ratePerSecond: rates },
+    faults: withDurations(parsed.data.faults, parsed.data.timeline.faultSeconds),
   };
-  problems.push(...crossProblems(experiment, originOf));
+  problems.push(...crossProblems(experiment, originOf), ...faultProblems(experiment, originOf));
   return problems.length > 0 ? { problems, originOf } : { experiment, problems, originOf };
 }
 

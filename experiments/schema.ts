@@ -1,6 +1,7 @@
 // The shape of an experiment: every key, its unit and its allowed values. Strict: an unknown key is an error.
 
 import * as z from "zod";
+import { type Fault, faultSchema } from "./faults.ts";
 
 /** How requests are answered: by vLLM, or by the stand-in that needs neither GPU nor weights. */
 export const engines = ["vllm", "llm-d-inference-sim"] as const;
@@ -107,6 +108,7 @@ export const experimentSchema = z.strictObject({
     afterSeconds: seconds("the time after the fault"),
     gapSeconds: seconds("the pause between two cells"),
   }),
+  faults: z.array(faultSchema).describe("a list of faults, empty for none"),
   timeouts: z.strictObject({
     serviceReadySeconds: count("seconds until the RayService must be Ready"),
     gateSeconds: count("seconds until every replica must have answered"),
@@ -118,6 +120,7 @@ export const experimentSchema = z.strictObject({
     gate: resources,
     load: resources,
     collector: resources,
+    conductor: resources,
     reader: resources,
   }),
   storage: z.strictObject({
@@ -129,8 +132,9 @@ export const experimentSchema = z.strictObject({
 type Merged = z.output<typeof experimentSchema>;
 
 /** An experiment with every default explicit; it is written next to the results and its hash is in the id. */
-export interface ResolvedExperiment extends Omit<Merged, "load"> {
+export interface ResolvedExperiment extends Omit<Merged, "load" | "faults"> {
   readonly name: string;
+  readonly faults: readonly Fault[];
   readonly load: Omit<Merged["load"], "ratePerSecond"> & { readonly ratePerSecond: readonly number[] };
 }
 

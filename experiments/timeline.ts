@@ -12,7 +12,7 @@ interface Phase {
 }
 
 /** One load level in one iteration; its offset counts from T0. */
-interface Cell {
+export interface Cell {
   readonly id: string;
   readonly startOffsetSeconds: number;
   readonly durationSeconds: number;

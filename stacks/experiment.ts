@@ -1,7 +1,6 @@
 // The stack of one experiment: reads and checks everything first, then composes; nothing is created on bad input.
 
 import { join } from "node:path";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { UserError } from "../components/errors.ts";
 import {
@@ -16,6 +15,7 @@ import {
 } from "../components/experiment/cluster-facts.ts";
 import { Experiment } from "../components/experiment/experiment.ts";
 import type { StandIn } from "../components/experiment/run-config.ts";
+import * as k8s from "../components/kubernetes.ts";
 import { images as defaultImages, versions } from "../components/versions.ts";
 import { experimentId } from "../experiments/id.ts";
 import { throwProblems } from "../experiments/problems.ts";
@@ -68,6 +68,7 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
       projectDir,
       resolved,
       images,
+      ...(facts?.operators === undefined ? {} : { operators: facts.operators }),
       ...(facts?.storageClass === undefined ? {} : { storageClass: facts.storageClass }),
       rayVersion: resolved.engine === "vllm" ? versions.ray : versions.raySimulator,
       kubeconfig,

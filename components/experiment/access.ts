@@ -1,12 +1,14 @@
 // Who may do what: one ServiceAccount per part, and read access only where a part calls the Kubernetes API.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 
 export interface AccessArgs {
   readonly namespace: string;
   readonly experiment: string;
+  /** What the faults of the experiment are made with. @default none */
+  readonly faultKinds?: { readonly chaos: boolean; readonly gpu: boolean };
 }
 
 type Rule = k8s.types.input.rbac.v1.PolicyRule;
@@ -17,6 +19,7 @@ export const serviceAccounts = {
   gate: "gate",
   load: "load",
   collector: "collector",
+  conductor: "conductor",
   reader: "reader",
 } as const;
 
@@ -32,6 +35,31 @@ export const namespaceRules: Readonly<Record<string, readonly Rule[]>> = {
   ],
 };
 
+/** The conductor's, by what the faults need: a run without faults has no conductor, and it no rights. */
+export function conductorRules({ chaos, gpu }: NonNullable<AccessArgs["faultKinds"]>): readonly Rule[] {
+  if (!chaos && !gpu) return [];
+  const write = ["create", "patch", "delete"];
+  return [
+    { apiGroups: [""], resources: ["pods"], verbs: read },
+    ...(chaos
+      ? [{ apiGroups: ["chaos-mesh.org"], resources: [...chaosResources], verbs: [...read, ...write] }]
+      : []),
+    // Jobs of privileged pods: such an experiment trusts its conductor with the nodes.
+    ...(gpu ? [{ apiGroups: ["batch"], resources: ["jobs"], verbs: [...read, ...write] }] : []),
+  ];
+}
+
+/** The kinds that faults are made of, and two that the injector keeps of what it does to a pod. */
+const chaosResources = [
+  "iochaos",
+  "networkchaos",
+  "podchaos",
+  "podiochaos",
+  "podnetworkchaos",
+  "stresschaos",
+  "timechaos",
+];
+
 /** The collector writes down which node each pod ran on, and what the node was. */
 export const clusterRules: Readonly<Record<string, readonly Rule[]>> = {
   collector: [{ apiGroups: [""], resources: ["nodes"], verbs: read }],
@@ -42,8 +70,16 @@ export class Access extends pulumi.ComponentResource {
     super("llmeval:experiment:Access", name, {}, opts);
     const { namespace, experiment } = args;
     const inNamespace = { parent: this, deletedWith: opts.deletedWith };
+    const conductor = conductorRules(args.faultKinds ?? { chaos: false, gpu: false });
+    const rulesOf: Readonly<Record<string, readonly Rule[]>> = {
+      ...namespaceRules,
+      ...(conductor.length === 0 ? {} : { conductor }),
+    };
 
-    for (const account of Object.values(serviceAccounts)) {
+    const accounts = Object.values(serviceAccounts).filter(
+      (account) => account !== "conductor" || conductor.length > 0,
+    );
+    for (const account of accounts) {
       const labels = labelsOf({ name: account, experiment });
       const subjects = [{ kind: "ServiceAccount", name: account, namespace }];
       new k8s.core.v1.ServiceAccount(
@@ -51,7 +87,7 @@ export class Access extends pulumi.ComponentResource {
         { metadata: { name: account, namespace, labels }, automountServiceAccountToken: false },
         inNamespace,
       );
-      const rules = namespaceRules[account];
+      const rules = rulesOf[account];
       if (rules !== undefined) {
         const metadata = { name: account, namespace, labels };
         const role = new k8s.rbac.v1.Role(`${name}-${account}`, { metadata, rules: [...rules] }, inNamespace);

@@ -3,7 +3,9 @@
 import { createHash } from "node:crypto";
 import { get } from "node:https";
 import { parse } from "yaml";
+import { isGpuFault } from "../../experiments/faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import type { Subject } from "../cluster/rbac.ts";
 import { UserError } from "../errors.ts";
 import { images as defaultImages, type Images } from "../versions.ts";
 import type { StandIn } from "./run-config.ts";
@@ -24,6 +26,8 @@ export interface ClusterFacts {
   readonly storageClass?: string;
   /** Accelerators by type, or undefined where nobody knows. */
   readonly accelerators?: Readonly<Record<string, number>>;
+  /** Who may run experiments, or undefined where the cluster has no roles for people. */
+  readonly operators?: readonly Subject[];
 }
 
 /** Address of Prometheus where the cluster's stack does not tell. */
@@ -33,9 +37,17 @@ export const defaultPrometheusUrl = "http://prometheus.monitoring.svc:9090";
 export function neededParts({
   engine,
   parallelism,
-}: Pick<ResolvedExperiment, "engine" | "parallelism">): string[] {
+  faults,
+}: Pick<ResolvedExperiment, "engine" | "parallelism" | "faults">): string[] {
   const onNvidia = engine === "vllm" && parallelism.acceleratorResource.startsWith("nvidia.com/");
-  return ["kuberay", "prometheus", "storage", ...(onNvidia ? ["gpuOperator"] : [])];
+  const withChaos = faults.some((fault) => !isGpuFault(fault));
+  return [
+    "kuberay",
+    "prometheus",
+    "storage",
+    ...(onNvidia ? ["gpuOperator"] : []),
+    ...(withChaos ? ["chaosMesh"] : []),
+  ];
 }
 
 const answerSeconds = 5;
@@ -47,6 +59,7 @@ export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): Clus
   const endpoints = (outputs["endpoints"] ?? {}) as { readonly prometheus?: string };
   const accelerators = outputs["accelerators"] as Readonly<Record<string, number>> | undefined;
   const storageClass = outputs["storageClass"];
+  const operators = outputs["operators"] as readonly Subject[] | undefined;
   return {
     kubeconfig,
     prometheusUrl: endpoints.prometheus ?? defaultPrometheusUrl,
@@ -54,6 +67,7 @@ export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): Clus
     images: { ...defaultImages, ...(outputs["images"] as Partial<Images> | undefined) },
     ...(typeof storageClass === "string" ? { storageClass } : {}),
     ...(accelerators === undefined ? {} : { accelerators }),
+    ...(operators === undefined ? {} : { operators }),
   };
 }
 

@@ -1,8 +1,8 @@
 // The collector Job: exports every window when the load has ended, and writes the manifest last.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";
 import {
@@ -16,7 +16,8 @@ import {
   resultsVolume,
   workloadPodSpec,
 } from "./conventions.ts";
-import { deadlinesOf } from "./timing.ts";
+import { faultPlanPath, faultPlanVolume } from "./faults.ts";
+import { deadlinesOf, recoverySeconds } from "./timing.ts";
 import { type Sources, sourceVolume } from "./workload-source.ts";
 
 export interface CollectorArgs extends RunArgs {
@@ -36,6 +37,7 @@ const scrapeIntervalSeconds = 5;
 export function toCollectorJobSpec(args: CollectorArgs): k8s.types.input.batch.v1.JobSpec {
   const { resolved, experimentId } = args;
   const deadlines = deadlinesOf(resolved);
+  const withFaults = resolved.faults.length > 0;
   return jobSpec({
     labels: labelsOf({ name: "collector", experiment: args.experiment, experimentId }),
     programSeconds: deadlines.collectorSeconds,
@@ -52,11 +54,22 @@ export function toCollectorJobSpec(args: CollectorArgs): k8s.types.input.batch.v
         SCRAPE_INTERVAL_SECONDS: String(scrapeIntervalSeconds),
         EXPERIMENT_FILE: `${configPath}/experiment.json`,
         LOAD_SPEC_FILE: `${configPath}/load.json`,
+        ...(withFaults
+          ? {
+              FAULT_PLAN_FILE: `${faultPlanPath}/plan.json`,
+              CONDUCTOR_TIMEOUT_SECONDS: String(2 * recoverySeconds),
+            }
+          : {}),
       },
       resources: resolved.resources.collector,
       serviceAccount: serviceAccounts.collector,
       usesApi: true,
-      volumes: [sourceVolume("collector", args.sources), configVolume(args.runConfig), resultsVolume(false)],
+      volumes: [
+        sourceVolume("collector", args.sources),
+        configVolume(args.runConfig),
+        ...(withFaults ? [faultPlanVolume(experimentId)] : []),
+        resultsVolume(false),
+      ],
     }),
   });
 }

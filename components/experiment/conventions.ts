@@ -64,7 +64,7 @@ export interface WorkloadPodArgs {
   readonly volumes: readonly { readonly volume: Volume; readonly mount: Omit<VolumeMount, "name"> }[];
   readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
   /** @default "Never" */
-  readonly restartPolicy?: "Never" | "Always";
+  readonly restartPolicy?: "Never" | "OnFailure" | "Always";
   /** @default 30 */
   readonly terminationGracePeriodSeconds?: number;
 }
@@ -109,6 +109,8 @@ export interface JobSpecArgs {
   /** How long the program may take; time to start is added. */
   readonly programSeconds: number;
   readonly pod: PodSpec;
+  /** How often the program may begin again. @default 0 */
+  readonly backoffLimit?: number;
 }
 
 /**
@@ -118,7 +120,7 @@ export interface JobSpecArgs {
 export function jobSpec(args: JobSpecArgs): k8s.types.input.batch.v1.JobSpec {
   return {
     activeDeadlineSeconds: Math.ceil(args.programSeconds) + startAllowanceSeconds,
-    backoffLimit: 0,
+    backoffLimit: args.backoffLimit ?? 0,
     podReplacementPolicy: "Failed",
     template: { metadata: { labels: { ...args.labels } }, spec: args.pod },
   };

@@ -2,14 +2,18 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import { isGpuFault } from "../../experiments/faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import type { Subject } from "../cluster/rbac.ts";
+import { toOperatorsBinding } from "../cluster/rbac-rules.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
 import type { Images } from "../versions.ts";
 import { Access, ClusterAccess, serviceAccounts } from "./access.ts";
 import { Collector } from "./collector.ts";
 import type { RunArgs } from "./conventions.ts";
+import { Faults } from "./faults.ts";
 import { Gate } from "./gate.ts";
 import { Load } from "./load.ts";
 import { RayService } from "./ray-service.ts";
@@ -34,6 +38,8 @@ export interface ExperimentArgs extends RunArgs {
   readonly prometheusUrl: string;
   readonly standIns: readonly StandIn[];
   readonly stackInfo: StackInfo;
+  /** Who may run experiments, where the cluster has roles for people. @default the cluster has none */
+  readonly operators?: readonly Subject[];
   /** @default - none; only models that are free to download */
   readonly huggingFaceToken?: pulumi.Input<string>;
 }
@@ -46,24 +52,44 @@ export class Experiment extends pulumi.ComponentResource {
     super("llmeval:experiment:Experiment", name, {}, opts);
     const { namespace, experiment, experimentId, resolved, images } = args;
     const run: RunArgs = { namespace, experiment, experimentId };
+    const faultKinds = {
+      chaos: resolved.faults.some((fault) => !isGpuFault(fault)),
+      gpu: resolved.faults.some(isGpuFault),
+    };
     const home = new k8s.core.v1.Namespace(
       name,
-      { metadata: { name: namespace, labels: labelsOf({ name: "experiment", experiment }) } },
+      {
+        metadata: {
+          name: namespace,
+          labels: labelsOf({ name: "experiment", experiment }),
+          // Chaos Mesh acts in namespaces with this annotation only.
+          ...(faultKinds.chaos ? { annotations: { "chaos-mesh.org/inject": "enabled" } } : {}),
+        },
+      },
       { parent: this },
     );
     // Destroy deletes the namespace, and what is in it goes with it: also when an operator is gone. Children inherit
     // this, so nothing that lies outside the namespace may have such a parent.
-    const inside = { parent: this, dependsOn: home, deletedWith: home };
+    const inside = {
+      parent: this,
+      dependsOn: [home, ...this.#operators(name, args, home)],
+      deletedWith: home,
+    };
 
-    const access = new Access(`${name}-access`, { namespace, experiment }, inside);
-    const clusterAccess = new ClusterAccess(
-      `${name}-cluster-access`,
-      { namespace, experiment },
-      { parent: this },
-    );
+    const access = new Access(`${name}-access`, { namespace, experiment, faultKinds }, inside);
+    // Where the cluster has roles for people, it lets every run look at nodes; operators may not give such a right.
+    const clusterAccess =
+      args.operators === undefined
+        ? [new ClusterAccess(`${name}-cluster-access`, { namespace, experiment }, { parent: this })]
+        : [];
     const workloads = new WorkloadSources(
       `${name}-source`,
-      { namespace, experiment, workloadsDir: join(args.projectDir, "workloads") },
+      {
+        namespace,
+        experiment,
+        workloadsDir: join(args.projectDir, "workloads"),
+        without: resolved.faults.length === 0 ? ["conductor"] : [],
+      },
       inside,
     );
     const { sources } = workloads;
@@ -109,7 +135,7 @@ export class Experiment extends pulumi.ComponentResource {
     // From here on the chain runs in the cluster by itself, also when `pulumi up` is killed.
     const started = {
       ...inside,
-      dependsOn: [access, clusterAccess, workloads, volume, rayService, runConfig],
+      dependsOn: [access, ...clusterAccess, workloads, volume, rayService, runConfig],
     };
     const gate = new Gate(
       `${name}-gate`,
@@ -121,6 +147,26 @@ export class Experiment extends pulumi.ComponentResource {
       { ...run, resolved, image: images.load, runConfig: runConfig.configMap },
       started,
     );
+    const faults =
+      resolved.faults.length === 0
+        ? []
+        : [
+            new Faults(
+              `${name}-faults`,
+              {
+                ...run,
+                resolved,
+                image: images.node,
+                gpuFaultImage: images.rayLlm,
+                sources: sources.conductor,
+                gpuFaultScript: readFileSync(
+                  join(args.projectDir, "workloads/gpu-fault/gpu-fault.sh"),
+                  "utf8",
+                ),
+              },
+              started,
+            ),
+          ];
     const collector = new Collector(
       `${name}-collector`,
       {
@@ -131,7 +177,7 @@ export class Experiment extends pulumi.ComponentResource {
         runConfig: runConfig.configMap,
         prometheusUrl: args.prometheusUrl,
       },
-      started,
+      { ...started, dependsOn: [...started.dependsOn, ...faults] },
     );
 
     const fetch = new Fetch(
@@ -148,5 +194,20 @@ export class Experiment extends pulumi.ComponentResource {
     this.timeline = fetch.timeline;
     this.summary = fetch.summary;
     this.registerOutputs({ timeline: this.timeline, summary: this.summary });
+  }
+
+  /** Gives those who run experiments their rights in this namespace; whatever else they make here needs them. */
+  #operators(name: string, args: ExperimentArgs, home: pulumi.Resource): pulumi.Resource[] {
+    const { operators = [] } = args;
+    if (operators.length === 0) return [];
+    const binding = toOperatorsBinding(args.namespace, operators);
+    const labels = labelsOf({ name: "operators", experiment: args.experiment });
+    return [
+      new k8s.rbac.v1.RoleBinding(
+        `${name}-operators`,
+        { ...binding, metadata: { ...binding.metadata, labels } },
+        { parent: this, dependsOn: [home], deletedWith: home },
+      ),
+    ];
   }
 }

@@ -1,8 +1,8 @@
 // The gate Job: sends real completions until every replica has answered, then sets T0.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";
 import {

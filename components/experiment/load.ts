@@ -1,8 +1,8 @@
 // The load Job: one k6 process that plays all cells of the run on a precomputed schedule.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";
 import {

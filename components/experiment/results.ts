@@ -1,10 +1,10 @@
 // The results volume and its reader; and the two commands that bring T0 and the results to the user's machine.
 
 import * as command from "@pulumi/command";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import type { Summary } from "../../workloads/collector/summary.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";
 import {

@@ -1,9 +1,9 @@
 // What one run is given: the load spec, the load's script and the resolved experiment, frozen in one ConfigMap.
 
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import { timelineOf } from "../../experiments/timeline.ts";
+import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { ports, type RunArgs, resultsDirectory, serveService } from "./conventions.ts";
 import { deadlinesOf } from "./timing.ts";

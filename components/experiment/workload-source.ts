@@ -2,24 +2,26 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
+import * as k8s from "../kubernetes.ts";
 import { contentHash, labelsOf, physicalName } from "../naming.ts";
 import { appPath, type WorkloadPodArgs } from "./conventions.ts";
 
-export type Workload = "gate" | "collector" | "reader";
+export type Workload = "gate" | "collector" | "conductor" | "reader";
 
 export interface WorkloadSourceArgs {
   readonly namespace: string;
   readonly experiment: string;
   /** Folder that holds the programs, normally workloads/ of the project. */
   readonly workloadsDir: string;
+  /** Programs that the run has no part for. @default none */
+  readonly without?: readonly Workload[];
 }
 
 /** A program's files: path below /app to text. */
 export type Sources = Readonly<Record<string, string>>;
 
-const workloads: readonly Workload[] = ["gate", "collector", "reader"];
+const workloads: readonly Workload[] = ["gate", "collector", "conductor", "reader"];
 
 /** The program's own files and the shared ones. */
 export function readSources(workloadsDir: string, workload: Workload): Sources {
@@ -65,7 +67,7 @@ export class WorkloadSources extends pulumi.ComponentResource {
     const sources = Object.fromEntries(
       workloads.map((workload) => [workload, readSources(args.workloadsDir, workload)]),
     ) as Record<Workload, Sources>;
-    for (const workload of workloads) {
+    for (const workload of workloads.filter((name) => args.without?.includes(name) !== true)) {
       new k8s.core.v1.ConfigMap(
         `${name}-${workload}`,
         {

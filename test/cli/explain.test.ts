@@ -44,6 +44,32 @@ test("timeline and cost of a sweep over rates and iterations", () => {
   `);
 });
 
+test("the window of each fault, and cells that have none", () => {
+  const faults = [
+    { kind: "cpu", target: { replica: 0 }, workers: 1, cells: "odd" },
+    {
+      kind: "network-loss",
+      target: "replicas",
+      percent: 5,
+      startOffsetSeconds: 5,
+      durationSeconds: 10,
+      cells: [1],
+    },
+    { kind: "pod-kill", target: { replicasPercent: 50 }, cells: [3] },
+  ];
+  const overrides = [{ file: "test", values: { faults, load: { iterations: 3 } } }];
+  const args = { projectDir: root, name: "smoke-cpu-stress", overrides };
+  const page = explain(resolveExperiment(args), tryResolve(args).originOf, 1);
+  expect(page.slice(page.indexOf("timeline,"), page.indexOf("cost"))).toMatchInlineSnapshot(`
+    "timeline, offsets from T0
+      +0:00:00  rate-4-iteration-1  warm-up 3 s, before 20 s, fault 20 s, after 10 s  cpu on replica 0 +0:00:23 to +0:00:43, network-loss on replicas +0:00:28 to +0:00:38
+      +0:00:55  rate-4-iteration-2  warm-up 3 s, before 20 s, fault 20 s, after 10 s  no fault
+      +0:01:50  rate-4-iteration-3  warm-up 3 s, before 20 s, fault 20 s, after 10 s  cpu on replica 0 +0:02:13 to +0:02:33, pod-kill on 50 % of the replicas +0:02:13 to +0:02:33
+
+    "
+  `);
+});
+
 test("a definition without a stack of its own is explained too, a misspelt one is told", async () => {
   expect((await llmeval("explain", "smoke")).stdout.split("\n")[0]).toBe(
     "experiment smoke: One rate for fifteen seconds on the stand-in engine, to see that every part works",
@@ -53,7 +79,7 @@ test("a definition without a stack of its own is explained too, a misspelt one i
     [
       1,
       "error: experiment smok cannot be used, 1 problem:
-      - experiments/smok.yaml: does not exist; "smok" is not known; did you mean "smoke"? allowed: falcon-baseline, smoke; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME
+      - experiments/smok.yaml: does not exist; "smok" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-memory-exhaustion, falcon-network-delay, falcon-stress-cpu, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME
     ",
     ]
   `);

@@ -27,6 +27,7 @@ test("smoke resolves with every default explicit", () => {
     {
       "description": "One rate for fifteen seconds on the stand-in engine, to see that every part works",
       "engine": "llm-d-inference-sim",
+      "faults": [],
       "load": {
         "api": "chat",
         "arrivals": "constant",
@@ -64,6 +65,10 @@ test("smoke resolves with every default explicit", () => {
         "collector": {
           "cpu": "100m",
           "memory": "256Mi",
+        },
+        "conductor": {
+          "cpu": "50m",
+          "memory": "128Mi",
         },
         "gate": {
           "cpu": "50m",
@@ -155,6 +160,10 @@ test("falcon-baseline is the predecessor's load on vLLM, and runs on the stand-i
         "collector": {
           "cpu": "100m",
           "memory": "256Mi",
+        },
+        "conductor": {
+          "cpu": "50m",
+          "memory": "128Mi",
         },
         "gate": {
           "cpu": "50m",
@@ -304,8 +313,8 @@ test("everything that is wrong is told at once", () => {
       - experiments/x.yaml: load.promtTokens: unknown key; did you mean "promptTokens"? (allowed: api, arrivals, burstSize, iterations, outputTokens, promptTokens, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stream, workers)
       - experiments/x.yaml: timeline.profile: is "smok"; did you mean "smoke"? allowed: ansible, rca, smoke
       - experiments/x.yaml: resources.worker.cpu: is "many", allowed: a CPU quantity, e.g. "500m" or "2"
-      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)
-      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)"
+      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, faults, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)
+      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, faults, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)"
   `);
 });
 
@@ -330,7 +339,7 @@ test("a missing model name says what to give", () => {
 test("an unknown definition lists the known ones", () => {
   expect(errorOf(() => resolveExperiment({ projectDir, name: "smoek" }))).toMatchInlineSnapshot(`
     "experiment smoek cannot be used, 1 problem:
-      - experiments/smoek.yaml: does not exist; "smoek" is not known; did you mean "smoke"? allowed: falcon-baseline, smoke; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME"
+      - experiments/smoek.yaml: does not exist; "smoek" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-memory-exhaustion, falcon-network-delay, falcon-stress-cpu, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME"
   `);
 });
 

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { expect, test } from "vitest";
+import type { Summary } from "../../workloads/collector/summary.ts";
 import {
   type FakeServer,
   fakeServer,
@@ -149,9 +150,9 @@ function volume(prometheus: string, kube: string, overrides: Readonly<Record<str
 }
 
 /** A Prometheus with two jobs; each series has a sample every 5 s, at x.25 s. */
-function fakePrometheus(down = false): Promise<FakeServer> {
+function fakePrometheus(down = false, more: readonly string[] = []): Promise<FakeServer> {
   const names: Record<string, string[]> = {
-    ray: ["ray_a", "ray_b.c", "up"],
+    ray: ["ray_a", "ray_b.c", "up", ...more],
     "kubelet/cadvisor": ["container_x", "up"],
   };
   return fakeServer((request, url, body): Reply | undefined => {
@@ -193,7 +194,7 @@ function fakePrometheus(down = false): Promise<FakeServer> {
   });
 }
 
-function fakeKube(failedLoad = false): Promise<FakeServer> {
+function fakeKube(failedLoad = false, more: readonly unknown[] = []): Promise<FakeServer> {
   const pod = {
     metadata: { name: "worker-a", namespace: "exp-smoke", managedFields: [{ manager: "x" }] },
     spec: { nodeName: "server-1", containers: [{ name: "ray-worker" }], initContainers: [{ name: "wait" }] },
@@ -210,7 +211,8 @@ function fakeKube(failedLoad = false): Promise<FakeServer> {
   });
   return fakeServer((_, url): Reply | undefined => {
     const own = "/api/v1/namespaces/exp-smoke";
-    if (url.pathname === `${own}/pods`) return { json: { items: [pod] } };
+    if (url.pathname === `${own}/pods`) return { json: { items: [pod, ...more] } };
+    if (url.pathname.endsWith("/log") && more.length > 0) return { body: "log\n" };
     if (url.pathname === `${own}/pods/worker-a/log`) {
       const container = url.searchParams.get("container");
       if (container === "wait")
@@ -569,4 +571,75 @@ test("waits for the load within its limit; a complete manifest is kept", async (
     }
   `);
   expect(readFileSync(join(folder, "manifest.json"), "utf8")).toBe(before);
+});
+
+test("faults are judged, and what speaks of them is kept apart from what was observed", async () => {
+  const conductor = {
+    metadata: { name: "conductor-x", labels: { "app.kubernetes.io/name": "conductor" } },
+    spec: { containers: [{ name: "conductor" }] },
+  };
+  const prometheus = await fakePrometheus(false, ["llmeval_fault_info"]);
+  const planFile = join(temporaryFolder(), "plan.json");
+  const cell = "rate-2-iteration-2";
+  const entry = { fault: "cpu", cell, kind: "cpu", container: "ray-worker", expectedTargets: 1 };
+  writeFileSync(planFile, JSON.stringify({ schemaVersion: 1, experimentId: id, faults: [entry] }));
+  const { folder, env } = volume(prometheus.url, (await fakeKube(false, [conductor])).url, {
+    FAULT_PLAN_FILE: planFile,
+    CONDUCTOR_TIMEOUT_SECONDS: "5",
+  });
+  mkdirSync(join(folder, "faults", cell), { recursive: true });
+  writeFileSync(join(folder, "faults", "conductor.json"), JSON.stringify({ faults: 1, delivered: 0 }));
+  const reason = "its window had passed when the conductor came to it";
+  const record = {
+    delivery: "not-delivered",
+    reason,
+    intendedTargets: [],
+    injected: { first: null, all: null },
+  };
+  writeFileSync(join(folder, "faults", cell, "cpu.json"), JSON.stringify(record));
+  const { status, stdout, stderr } = await run(main, { env });
+  expect([status, stderr]).toEqual([0, ""]);
+  expect(stdout).toContain("collector: 0 of 1 faults were delivered");
+  expect(read(folder, "verdicts.json")).toMatchObject({
+    cells: [
+      { cell: "rate-2-iteration-1", verdict: "unmeasured", faults: [] },
+      { cell, verdict: "not-delivered", faults: [{ fault: "cpu", reasons: [reason] }] },
+    ],
+  });
+  expect((read(folder, "summary.json") as Summary).cells.map(({ verdict }) => verdict)).toEqual([
+    "unmeasured",
+    "not-delivered",
+  ]);
+  const { checks } = read(folder, "quality.json") as {
+    checks: { check: string; pass: boolean; note?: string }[];
+  };
+  expect(checks.at(-1)).toMatchObject({ check: "cells-as-planned", value: 0, pass: false });
+  // No label outside faults/, but for the plan of the experiment itself and the verdicts.
+  const { files } = read(folder, "manifest.json") as { files: { path: string }[] };
+  const ofFaults = files.map(({ path }) => path).filter((path) => /^faults\//.test(path));
+  expect(ofFaults).toEqual([
+    "faults/conductor.json",
+    "faults/logs/conductor-x/conductor.log",
+    "faults/metrics/ray.jsonl.gz",
+    "faults/objects/pods.json",
+    "faults/plan.json",
+    `faults/${cell}/cpu.json`,
+  ]);
+  expect(JSON.stringify(read(folder, "objects/pods.json"))).not.toContain("conductor");
+  expect(JSON.stringify(lines(folder, "metrics/ray.jsonl.gz"))).not.toContain("llmeval_fault");
+  expect(lines(folder, "faults/metrics/ray.jsonl.gz")).toHaveLength(1);
+});
+
+test("a conductor that does not end is waited for in vain, and told", async () => {
+  const planFile = join(temporaryFolder(), "plan.json");
+  writeFileSync(planFile, JSON.stringify({ schemaVersion: 1, experimentId: id, faults: [] }));
+  const { folder, env } = volume((await fakePrometheus()).url, (await fakeKube()).url, {
+    FAULT_PLAN_FILE: planFile,
+    CONDUCTOR_TIMEOUT_SECONDS: "0.2",
+  });
+  expect((await run(main, { env })).status).toBe(0);
+  const { checks } = read(folder, "quality.json") as { checks: { check: string; note?: string }[] };
+  expect(checks.find(({ check }) => check === "export-problems")?.note).toContain(
+    "conductor: timed out after 0.2 s waiting for faults/conductor.json: the conductor has not ended",
+  );
 });

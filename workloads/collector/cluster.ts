@@ -5,6 +5,7 @@ import { describe } from "../shared/errors.ts";
 import { writeJsonAtomic } from "../shared/files.ts";
 import { HttpStatusError } from "../shared/http.ts";
 import type { KubeClient, KubeObject, Pod } from "../shared/kube.ts";
+import { isObjectOfFaults } from "./labels.ts";
 import type { Patience } from "./patience.ts";
 
 export interface ClusterExport {
@@ -36,6 +37,8 @@ export async function exportCluster(
   namespace: string,
   folder: string,
   patience: Patience,
+  /** Puts what speaks of the faults below faults/. @default false */
+  apart = false,
 ): Promise<ClusterExport> {
   const problems: string[] = [];
   const notes: string[] = [];
@@ -43,9 +46,16 @@ export async function exportCluster(
   for (const [name, path] of objectLists(namespace)) {
     try {
       const items = await patience.run(() => kube.list<KubeObject>(path));
+      const ofFaults = apart ? items.filter(isObjectOfFaults) : [];
+      const observed = items.filter((item) => !ofFaults.includes(item));
       await writeJsonAtomic(join(folder, "objects", `${name}.json`), {
-        items: items.map(withoutManagedFields),
+        items: observed.map(withoutManagedFields),
       });
+      if (ofFaults.length > 0) {
+        await writeJsonAtomic(join(folder, "faults", "objects", `${name}.json`), {
+          items: ofFaults.map(withoutManagedFields),
+        });
+      }
       if (name === "pods") pods = items as readonly Pod[];
     } catch (error) {
       // Nodes are cluster-wide: a service account that sees its own namespace only is a valid set-up.
@@ -55,12 +65,13 @@ export async function exportCluster(
   }
   let logs = 0;
   for (const pod of pods) {
+    const place = apart && isObjectOfFaults(pod) ? "faults/logs" : "logs";
     for (const { container, previous } of containersOf(pod)) {
-      const path = `logs/${pod.metadata.name}/${container}${previous ? ".previous" : ""}.log`;
+      const path = `${place}/${pod.metadata.name}/${container}${previous ? ".previous" : ""}.log`;
       const query = new URLSearchParams({ container, timestamps: "true", limitBytes: String(logLimitBytes) });
       if (previous) query.set("previous", "true");
       try {
-        await mkdir(join(folder, "logs", pod.metadata.name), { recursive: true });
+        await mkdir(join(folder, place, pod.metadata.name), { recursive: true });
         const log = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/log?${query}`;
         const sizeBytes = await patience.run(() => kube.download(log, join(folder, path)));
         logs += 1;

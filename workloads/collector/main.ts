@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createGunzip } from "node:zlib";
 import { Env } from "../shared/env.ts";
 import { describe, runMain, say } from "../shared/errors.ts";
+import type { ConductorReport, FaultPlan } from "../shared/faults.ts";
 import { filesBelow, readJsonIfThere, sha256OfFile, sizeIfThere, writeJsonAtomic } from "../shared/files.ts";
 import { failureOf, jobOfRole, KubeClient } from "../shared/kube.ts";
 import type {
@@ -20,12 +21,14 @@ import type {
 import { nowUnixNs, plusSeconds, rfc3339, secondsBetween } from "../shared/time.ts";
 import { found, type Look, missing, waitFor } from "../shared/wait.ts";
 import { type ClusterExport, exportCluster } from "./cluster.ts";
+import { isOfFaults } from "./labels.ts";
 import { Patience } from "./patience.ts";
 import { type JobExport, Prometheus, type TargetHealth, type Window } from "./prometheus.ts";
 import { qualityChecks } from "./quality.ts";
 import { exportRequests, requestColumns } from "./requests.ts";
 import { measurementOf, type StandIn, standInTexts } from "./stand-ins.ts";
 import { Summarizer, type Summary } from "./summary.ts";
+import { judgeRun, verdictCheck } from "./verdicts.ts";
 
 interface Settings {
   readonly experimentId: string;
@@ -36,6 +39,9 @@ interface Settings {
   readonly scrapeIntervalSeconds: number;
   readonly experimentFile: string;
   readonly loadSpecFile: string;
+  /** Empty in a run without faults. */
+  readonly faultPlanFile: string;
+  readonly conductorTimeoutSeconds: number;
   readonly pollSeconds: number;
   readonly retrySeconds: number;
 }
@@ -63,6 +69,8 @@ function readSettings(): Settings {
     scrapeIntervalSeconds: env.number("SCRAPE_INTERVAL_SECONDS", { minimum: 0.1 }),
     experimentFile: env.text("EXPERIMENT_FILE"),
     loadSpecFile: env.text("LOAD_SPEC_FILE", "/config/load.json"),
+    faultPlanFile: env.text("FAULT_PLAN_FILE", ""),
+    conductorTimeoutSeconds: env.number("CONDUCTOR_TIMEOUT_SECONDS", { minimum: 0, fallback: 0 }),
     pollSeconds: env.number("POLL_SECONDS", { minimum: 0.01, fallback: 2 }),
     retrySeconds: env.number("RETRY_SECONDS", { minimum: 0, fallback: 60 }),
   };
@@ -125,6 +133,35 @@ async function waitForLoad(
   }
 }
 
+/** The faults are over when the conductor has ended, well or not. */
+async function waitForConductor(settings: Settings, kube: KubeClient): Promise<void> {
+  const file = join(settings.resultsDir, "faults", "conductor.json");
+  let failure: string | undefined;
+  const report = await waitFor({
+    what: "faults/conductor.json",
+    timeoutSeconds: settings.conductorTimeoutSeconds,
+    intervalSeconds: settings.pollSeconds,
+    look: async (): Promise<Look<ConductorReport>> => {
+      const ended = await readJsonIfThere<ConductorReport>(file);
+      if (ended !== undefined) return found(ended);
+      if (failure !== undefined) throw new Error(`Job conductor has failed (${failure})`);
+      const jobs = await kube.jobs(settings.namespace).catch(() => []);
+      const job = jobOfRole(jobs, "conductor", settings.experimentId);
+      failure = job === undefined ? undefined : failureOf(job);
+      return missing("the conductor has not ended");
+    },
+    progress: (text) => say(program, text),
+  });
+  say(program, `${report.delivered} of ${report.faults} faults were delivered`);
+}
+
+async function readPlan(settings: Settings): Promise<FaultPlan> {
+  const text = await readFile(settings.faultPlanFile, "utf8");
+  await mkdir(join(settings.resultsDir, "faults"), { recursive: true });
+  await copyFile(settings.faultPlanFile, join(settings.resultsDir, "faults", "plan.json"));
+  return JSON.parse(text) as FaultPlan;
+}
+
 async function exportMetrics(
   settings: Settings,
   window: Window,
@@ -140,7 +177,12 @@ async function exportMetrics(
   const jobs: JobExport[] = [];
   for (const [index, name] of names.entries()) {
     const job = await parts.run(`metrics: job ${name} (${index + 1} of ${names.length})`, () =>
-      prometheus.exportJob(name, window, settings.resultsDir),
+      prometheus.exportJob(
+        name,
+        window,
+        settings.resultsDir,
+        settings.faultPlanFile === "" ? undefined : isOfFaults,
+      ),
     );
     if (job === undefined) continue;
     jobs.push(job);
@@ -227,16 +269,23 @@ async function main(): Promise<void> {
     "requests.csv",
     "summary.json",
     "quality.json",
+    "verdicts.json",
+    "faults/metrics",
+    "faults/logs",
+    "faults/objects",
   ]) {
     await rm(join(resultsDir, leftover), { recursive: true, force: true });
   }
   const kube = KubeClient.inCluster();
   const load = await waitForLoad(settings, kube);
   const parts = new Parts();
+  const withFaults = settings.faultPlanFile !== "";
+  if (withFaults) await parts.run("conductor", () => waitForConductor(settings, kube));
   await mkdir(join(resultsDir, "load"), { recursive: true });
 
   const experiment = await parts.run("experiment", () => readExperiment(settings));
   const spec = await parts.run("load specification", () => readSpec(settings));
+  const plan = withFaults ? await parts.run("fault plan", () => readPlan(settings)) : undefined;
   const timeline = await parts.run("timeline", () => readTimeline(resultsDir));
   const t0 = timeline === undefined ? undefined : BigInt(timeline.t0UnixNs);
 
@@ -288,14 +337,29 @@ async function main(): Promise<void> {
   // Kubernetes.
   const patience = new Patience(settings.retrySeconds);
   const cluster = await parts.run<ClusterExport>("objects and logs", () =>
-    exportCluster(kube, settings.namespace, resultsDir, patience),
+    exportCluster(kube, settings.namespace, resultsDir, patience, withFaults),
   );
+  const verdicts =
+    plan === undefined || spec === undefined || t0 === undefined
+      ? undefined
+      : await parts.run("verdicts", () =>
+          judgeRun({
+            experimentId,
+            namespace: settings.namespace,
+            resultsDir,
+            plan,
+            cells: spec.cells,
+            t0UnixNs: t0,
+          }),
+        );
+  if (verdicts !== undefined) await writeJsonAtomic(join(resultsDir, "verdicts.json"), verdicts);
   const kubernetes = await parts.run("version of Kubernetes", () =>
     kube.get<{ gitVersion: string }>("/version"),
   );
 
   // Quality and summary.
-  const checks = qualityChecks({
+  const verdictOf = new Map(verdicts?.cells.map(({ cell, verdict }) => [cell, verdict]));
+  const measured = qualityChecks({
     report: load.report,
     reportProblem: load.problem,
     requests,
@@ -307,6 +371,7 @@ async function main(): Promise<void> {
     cluster,
     problems: parts.problems,
   });
+  const checks = verdicts === undefined ? measured : [...measured, verdictCheck(verdicts)];
   const failed = checks.filter(({ pass }) => !pass).map(({ check }) => check);
   const verdict = failed.length === 0 ? "pass" : "fail";
   const quality: Quality & { notes: readonly string[] } = {
@@ -328,7 +393,10 @@ async function main(): Promise<void> {
     t0UnixNs: timeline?.t0UnixNs ?? null,
     t0: t0 === undefined ? null : rfc3339(t0),
     endedUnixNs: load.report?.endedUnixNs ?? (lastDoneUnixNs === undefined ? null : String(lastDoneUnixNs)),
-    cells: summarizer.cells(),
+    cells: summarizer.cells().map((cell) => {
+      const cellVerdict = verdictOf.get(cell.id);
+      return cellVerdict === undefined ? cell : { ...cell, verdict: cellVerdict };
+    }),
     overall: summarizer.overall(),
     quality: { verdict, failed, checks: checks.length },
   };

@@ -1,9 +1,9 @@
 // Exports raw samples from Prometheus: instant queries of range selectors, so that timestamps are those of the scrapes.
 import { createWriteStream } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { createGzip } from "node:zlib";
+import { createGzip, gzipSync } from "node:zlib";
 import { describe } from "../shared/errors.ts";
 import { HttpStatusError, requestJson } from "../shared/http.ts";
 import type { Patience } from "./patience.ts";
@@ -97,8 +97,15 @@ export class Prometheus {
   }
 
   /** Writes every sample of a job's series in the window; a failed query is told, what came before it is kept. */
-  async exportJob(job: string, window: Window, folder: string): Promise<JobExport> {
+  async exportJob(
+    job: string,
+    window: Window,
+    folder: string,
+    /** Series that are written below faults/ instead. @default none */
+    isApart: (labels: Series["metric"]) => boolean = () => false,
+  ): Promise<JobExport> {
     const path = `metrics/${job.replace(/[^A-Za-z0-9._-]+/g, "_")}.jsonl.gz`;
+    const apart: string[] = [];
     await mkdir(join(folder, "metrics"), { recursive: true });
     let lines = 0;
     let samples = 0;
@@ -111,8 +118,12 @@ export class Prometheus {
         for (let from = 0; from < names.length; from += namesPerQuery) {
           for (const chunk of chunksOf(window)) {
             for (const one of await prometheus.#read(job, names.slice(from, from + namesPerQuery), chunk)) {
-              lines += 1;
               samples += (one.values?.length ?? 0) + (one.histograms?.length ?? 0);
+              if (isApart(one.metric)) {
+                apart.push(`${JSON.stringify(one)}\n`);
+                continue;
+              }
+              lines += 1;
               yield `${JSON.stringify(one)}\n`;
             }
           }
@@ -122,6 +133,10 @@ export class Prometheus {
       }
     }
     await pipeline(lineByLine, createGzip(), createWriteStream(join(folder, path)));
+    if (apart.length > 0) {
+      await mkdir(join(folder, "faults", "metrics"), { recursive: true });
+      await writeFile(join(folder, "faults", path), gzipSync(apart.join("")));
+    }
     return {
       job,
       path,

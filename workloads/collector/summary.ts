@@ -32,6 +32,8 @@ interface CellSummary {
   readonly arrivals: string | null;
   readonly startUnixNs: string | null;
   readonly durationSeconds: number | null;
+  /** Whether the cell's faults did what they were meant to; absent in a run without faults. */
+  readonly verdict?: string;
   readonly warmUp: Pick<Stats, "seconds" | "requests"> | null;
   /** All phases but warm-up. */
   readonly measured: Stats;

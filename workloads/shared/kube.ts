@@ -34,11 +34,12 @@ export interface KubeObject {
 interface ContainerStatus {
   readonly name: string;
   readonly restartCount?: number;
+  readonly containerID?: string;
   readonly ready?: boolean;
   readonly state?: {
     readonly waiting?: { readonly reason?: string; readonly message?: string };
     readonly running?: unknown;
-    readonly terminated?: { readonly reason?: string; readonly exitCode?: number };
+    readonly terminated?: { readonly reason?: string; readonly exitCode?: number; readonly message?: string };
   };
 }
 
@@ -69,6 +70,8 @@ export interface Job extends KubeObject {
     readonly conditions?: readonly Condition[];
     readonly failed?: number;
     readonly active?: number;
+    readonly ready?: number;
+    readonly succeeded?: number;
   };
 }
 
@@ -137,6 +140,36 @@ export class KubeClient {
 
   async list<T>(path: string): Promise<readonly T[]> {
     return (await this.get<KubeList<T>>(path, 30)).items;
+  }
+
+  post<T>(path: string, object: unknown): Promise<T> {
+    return this.#send<T>("POST", path, object, "application/json");
+  }
+
+  /** Sets what is given and leaves the rest (RFC 7386). */
+  patch<T>(path: string, change: unknown): Promise<T> {
+    return this.#send<T>("PATCH", path, change, "application/merge-patch+json");
+  }
+
+  /** Asks for the deletion; false where there is no such object. */
+  async remove(path: string): Promise<boolean> {
+    try {
+      await requestJson<unknown>({ ...this.#request(path), method: "DELETE" });
+      return true;
+    } catch (error) {
+      if (error instanceof HttpStatusError && error.status === 404) return false;
+      throw error;
+    }
+  }
+
+  #send<T>(method: string, path: string, body: unknown, contentType: string): Promise<T> {
+    const options = this.#request(path);
+    return requestJson<T>({
+      ...options,
+      method,
+      headers: { ...options.headers, "content-type": contentType },
+      body: JSON.stringify(body),
+    });
   }
 
   pods(namespace: string): Promise<readonly Pod[]> {

@@ -20,3 +20,8 @@ export function secondsBetween(a: bigint, b: bigint): number {
 export function plusSeconds(unixNs: bigint, seconds: number): bigint {
   return unixNs + BigInt(Math.round(seconds * 1e9));
 }
+
+/** Whole milliseconds since 1970 of nanoseconds as text. */
+export function toMs(unixNs: string): number {
+  return Number(BigInt(unixNs) / 1_000_000n);
+}

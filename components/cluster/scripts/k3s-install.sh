@@ -108,29 +108,32 @@ save_previous() {
   mv "$previous.new" "$previous"
 }
 
-# snapshot: saves the datastore, of an etcd that runs or of an SQLite that is stopped for it.
+# snapshot: saves the datastore: of an etcd that runs by K3s itself, of an SQLite as a copy while K3s is stopped.
 snapshot() {
-  db=$root$DATA_DIR/server/db
+  server=$DATA_DIR/server
   name=llmeval-before-upgrade
-  if [ -d "$db/etcd" ] && ! systemctl is-active --quiet "$service"; then
+  if [ -d "$root$server/db/etcd" ] && ! systemctl is-active --quiet "$service"; then
     say "no snapshot of etcd: $service is not running"
-  elif [ -d "$db/etcd" ]; then
+  elif [ -d "$root$server/db/etcd" ]; then
     say "saving a snapshot of etcd"
     "$bin" etcd-snapshot save --name "$name" --data-dir "$DATA_DIR" >/dev/null ||
       fail "no snapshot of etcd could be saved, so the upgrade was not begun; the host was left as it was"
-    snapshot="$DATA_DIR/server/db/snapshots/$name-*"
-  elif [ -f "$db/state.db" ]; then
+    snapshot="$server/db/snapshots/$name-*"
+  elif [ -d "$root$server/db" ]; then
     say "saving a copy of the datastore"
+    copy=$root$server/$name
     systemctl stop "$service"
-    rm -rf "$db/$name.new"
-    if ! { mkdir -p "$db/$name.new" && cp -p "$db"/state.db* "$db/$name.new/"; }; then
-      rm -rf "$db/$name.new"
+    rm -rf "$copy.new"
+    if ! cp -a "$root$server/db" "$copy.new"; then
+      rm -rf "$copy.new"
       systemctl start --no-block "$service"
       fail "the datastore could not be copied (disk full?), so the upgrade was not begun; K3s was started as it was"
     fi
-    rm -rf "${db:?}/$name"
-    mv "$db/$name.new" "$db/$name"
-    snapshot="$DATA_DIR/server/db/$name"
+    rm -rf "$copy"
+    mv "$copy.new" "$copy"
+    snapshot="$server/$name"
+  else
+    say "no datastore on this host to save"
   fi
 }
 

@@ -1,9 +1,8 @@
 // What the K3s component writes to hosts and reads from them.
 
 import { expect, test } from "vitest";
-import { clusterConfigSchema } from "../../../components/cluster/config.ts";
 import { K3s } from "../../../components/cluster/k3s.ts";
-import type { K3sConfig } from "../../../components/cluster/k3s-config.ts";
+import { type K3sConfig, k3sSchema } from "../../../components/cluster/k3s-config.ts";
 import {
   resolveSha256,
   toApiServer,
@@ -22,22 +21,20 @@ import { record } from "../../support/record.ts";
 
 function k3s(more: Record<string, unknown> = {}): K3sConfig {
   const value = {
-    k3s: {
-      ssh: { keyFile: "key", knownHostsFile: "known_hosts" },
-      servers: [{ name: "server-1", address: "10.0.0.1" }],
-      agents: [
-        {
-          name: "agent-1",
-          address: "10.0.0.2",
-          labels: { "llmeval.io/role": "gpu" },
-          taints: ["gpu=yes:NoSchedule"],
-        },
-      ],
-      binary: { url: "https://mirror.test/v1.36.4%2Bk3s1/k3s", sha256: "a".repeat(64) },
-      ...more,
-    },
+    ssh: { keyFile: "key", knownHostsFile: "known_hosts" },
+    servers: [{ name: "server-1", address: "10.0.0.1" }],
+    agents: [
+      {
+        name: "agent-1",
+        address: "10.0.0.2",
+        labels: { "llmeval.io/role": "gpu" },
+        taints: ["gpu=yes:NoSchedule"],
+      },
+    ],
+    binary: { url: "https://mirror.test/v1.36.4%2Bk3s1/k3s", sha256: "a".repeat(64) },
+    ...more,
   };
-  return parseConfig(clusterConfigSchema, value, { file: "x" }).k3s as K3sConfig;
+  return parseConfig(k3sSchema, value, { file: "x" });
 }
 
 function context(projectDir: string, preview = false): SshContext & { warnings: string[] } {
@@ -78,6 +75,7 @@ test("a server's config.yaml carries every setting that was given", () => {
     "cluster-cidr": "172.20.0.0/16",
     "service-cidr": "172.21.0.0/16",
     "flannel-backend": "none",
+    "disable-network-policy": true,
     "write-kubeconfig-mode": "0600",
   });
 });
@@ -155,7 +153,7 @@ test("how a node leaves the cluster and K3s its host", () => {
 test("an even number of servers is refused with the reason", () => {
   expect(() => k3s({ servers: servers.slice(0, 2), agents: [] })).toThrowErrorMatchingInlineSnapshot(`
     [UserError: x: 1 problem
-      - k3s.servers: got 2 servers; etcd needs an odd number, since 2 servers survive the loss of no more servers than 1 do; give 1 or 3]
+      - servers: got 2 servers; etcd needs an odd number, since 2 servers survive the loss of no more servers than 1 do; give 1 or 3]
   `);
 });
 

@@ -203,7 +203,7 @@ test("a stopped unit is started again; a cut before readiness is caught up by th
     last journal lines of k3s:
     k3s: the last journal line
     server-1: waiting for the API server's /readyz
-    server-1: not ready after 0 s: still waiting for the API server's /readyz (journal lines above); the host went back to what it ran before, but that is not ready after 0 s: still waiting for the API server's /readyz
+    server-1: not ready after 0 s: still waiting for the API server's /readyz (journal lines above); the host went back to what it ran before, which does not become ready either: not ready after 0 s: still waiting for the API server's /readyz
     "
   `);
   fs.rmSync(path.join(root, "broken"));
@@ -286,7 +286,7 @@ test("an upgrade or a configuration that does not become ready is undone", () =>
     last journal lines of k3s:
     k3s: the last journal line
     server-1: waiting for the kubelet to be healthy
-    server-1: not ready after 0 s: still waiting for the kubelet to be healthy (journal lines above); the host went back to what it ran before, but that is not ready after 0 s: still waiting for the kubelet to be healthy
+    server-1: not ready after 0 s: still waiting for the kubelet to be healthy (journal lines above); the host went back to what it ran before, which does not become ready either: not ready after 0 s: still waiting for the kubelet to be healthy
     "
   `);
   expect(read(root, "usr/local/bin/k3s")).toBe(k3s);
@@ -360,8 +360,8 @@ test("an SQLite datastore is copied while K3s is stopped", () => {
   const upgraded = run(offerNext(root));
   expect(upgraded.status).toBe(0);
   expect(upgraded.calls.slice(0, 2)).toEqual(["curl", "systemctl stop k3s"]);
-  expect(read(root, "data/server/db/llmeval-before-upgrade/state.db")).toBe("rows");
-  expect(read(root, "data/server/db/llmeval-before-upgrade/state.db-wal")).toBe("log");
+  expect(read(root, "data/server/llmeval-before-upgrade/state.db")).toBe("rows");
+  expect(read(root, "data/server/llmeval-before-upgrade/state.db-wal")).toBe("log");
 });
 
 test("without a snapshot there is no upgrade", () => {

@@ -1,7 +1,12 @@
-// Rights are read-only and no wider than what each program asks for.
+// Rights are no wider than what each program asks for, and read-only but for who makes the faults.
 
 import { expect, test } from "vitest";
-import { clusterRules, namespaceRules, serviceAccounts } from "../../../components/experiment/access.ts";
+import {
+  clusterRules,
+  conductorRules,
+  namespaceRules,
+  serviceAccounts,
+} from "../../../components/experiment/access.ts";
 
 test("each part has its own account", () => {
   expect(serviceAccounts).toEqual({
@@ -9,6 +14,7 @@ test("each part has its own account", () => {
     gate: "gate",
     load: "load",
     collector: "collector",
+    conductor: "conductor",
     reader: "reader",
   });
 });
@@ -25,4 +31,28 @@ test("rights", () => {
   expect(clusterRules).toEqual({
     collector: [{ apiGroups: [""], resources: ["nodes"], verbs: ["get", "list"] }],
   });
+});
+
+test("the conductor may make what the faults are made of, and nothing where there are none", () => {
+  expect(conductorRules({ chaos: false, gpu: false })).toEqual([]);
+  const pods = { apiGroups: [""], resources: ["pods"], verbs: ["get", "list"] };
+  const verbs = ["get", "list", "create", "patch", "delete"];
+  const chaos = {
+    apiGroups: ["chaos-mesh.org"],
+    resources: [
+      "iochaos",
+      "networkchaos",
+      "podchaos",
+      "podiochaos",
+      "podnetworkchaos",
+      "stresschaos",
+      "timechaos",
+    ],
+    verbs,
+  };
+  expect(conductorRules({ chaos: true, gpu: false })).toEqual([pods, chaos]);
+  expect(conductorRules({ chaos: false, gpu: true })).toEqual([
+    pods,
+    { apiGroups: ["batch"], resources: ["jobs"], verbs },
+  ]);
 });

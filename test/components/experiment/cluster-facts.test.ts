@@ -77,10 +77,22 @@ test("fails on every part that is off", () => {
 test("an engine on NVIDIA accelerators needs their operator, the stand-in does not", () => {
   const parallelism = { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"];
   const common = ["kuberay", "prometheus", "storage"];
-  expect(neededParts({ engine: "vllm", parallelism })).toEqual([...common, "gpuOperator"]);
-  expect(neededParts({ engine: "llm-d-inference-sim", parallelism })).toEqual(common);
+  const faults: ResolvedExperiment["faults"] = [];
+  expect(neededParts({ engine: "vllm", parallelism, faults })).toEqual([...common, "gpuOperator"]);
+  expect(neededParts({ engine: "llm-d-inference-sim", parallelism, faults })).toEqual(common);
   const amd = { ...parallelism, acceleratorResource: "amd.com/gpu" };
-  expect(neededParts({ engine: "vllm", parallelism: amd })).toEqual(common);
+  expect(neededParts({ engine: "vllm", parallelism: amd, faults })).toEqual(common);
+});
+
+test("faults need Chaos Mesh, but for those of GPUs", () => {
+  const needed = (kind: string) =>
+    neededParts({
+      engine: "llm-d-inference-sim",
+      parallelism: { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"],
+      faults: [{ kind }] as unknown as ResolvedExperiment["faults"],
+    });
+  expect(needed("cpu")).toContain("chaosMesh");
+  expect(needed("gpu-power-cap")).not.toContain("chaosMesh");
 });
 
 test("the identifier follows the certificate authority, not the client's certificate or the address", () => {

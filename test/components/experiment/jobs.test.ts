@@ -632,6 +632,8 @@ test("each deadline covers what it waits for", () => {
     gateSeconds: 300,
     t0Seconds: 600,
     loadSeconds: 710,
+    // T0, lead, cells, and twice a minute to revert the last fault.
+    conductorSeconds: 740,
     collectorSeconds: 1010,
     t0CommandSeconds: 600,
     resultsCommandSeconds: 1310,
@@ -641,4 +643,27 @@ test("each deadline covers what it waits for", () => {
 test("another source is another ConfigMap", () => {
   expect(sourceName("gate", sources)).toMatch(/^source-gate-[0-9a-f]{8}$/);
   expect(sourceName("gate", { ...sources, "gate/main.ts": "2;" })).not.toBe(sourceName("gate", sources));
+});
+
+test("where there are faults the collector waits for the conductor too, and reads its plan", () => {
+  const stressed = resolveExperiment({ projectDir, name: "smoke-cpu-stress" });
+  const args = {
+    ...run,
+    resolved: stressed,
+    image: "node:24",
+    sources,
+    runConfig: "run-x",
+    prometheusUrl: "http://p",
+  };
+  const spec = toCollectorJobSpec(args);
+  const pod = (
+    spec.template as {
+      spec: { containers: { env: { name: string; value: string }[] }[]; volumes: { name: string }[] };
+    }
+  ).spec;
+  const env = Object.fromEntries(pod.containers[0]?.env.map(({ name, value }) => [name, value]) ?? []);
+  expect(env).toMatchObject({ FAULT_PLAN_FILE: "/faults/plan.json", CONDUCTOR_TIMEOUT_SECONDS: "120" });
+  expect(pod.volumes.map(({ name }) => name)).toEqual(["app", "config", "faults", "results"]);
+  const deadlines = deadlinesOf(stressed);
+  expect(deadlines.collectorSeconds).toBe(deadlines.loadSeconds + 300 + 120);
 });
