@@ -43,7 +43,7 @@ clean: ## removes this clone's links and packages; the cache and the lab stay
 	rm -rf .tools node_modules
 
 # --- packages of the machine and of npm ------------------------------------------------------------------------
-debian_packages := ca-certificates curl debootstrap git iproute2 iptables openssh-client procps systemd-container util-linux zstd
+debian_packages := ca-certificates curl debootstrap gcc git iproute2 iptables libc6-dev openssh-client procps systemd-container util-linux zstd
 # Only tests use these: a browser, an sshd of their own, the linter of shell scripts.
 test_packages := chromium openssh-server shellcheck
 
@@ -85,27 +85,29 @@ go_build = $(step) $</build.sh $(shell go env GOVERSION)
 
 # --- what the lab runs -----------------------------------------------------------------------------------------
 programs := prometheus node-exporter kube-state-metrics coredns metrics-server local-path-provisioner \
-  llm-d-inference-sim kuberay-operator loki otel-collector gateway-api
+  llm-d-inference-sim kuberay-operator loki otel-collector gateway-api chaos-mesh
 $(addprefix .tools/,$(programs)): .tools/%: lab/toolchain/% FORCE | debian
 	$(go_build)
-.tools/k3s .tools/mirror .tools/pause: .tools/%: lab/% FORCE | debian
+.tools/k3s .tools/mirror .tools/pause .tools/chaos-helpers: .tools/%: lab/% FORCE | debian
 	$(go_build)
 .tools/load: workloads/load FORCE | debian
 	$(go_build)
-.tools/charts: lab/charts .tools/kuberay-operator FORCE
-	$(step) lab/charts/build.sh kuberay-operator=.tools/kuberay-operator/crds
+.tools/charts: lab/charts .tools/kuberay-operator .tools/chaos-mesh FORCE
+	$(step) lab/charts/build.sh kuberay-operator=.tools/kuberay-operator/crds chaos-mesh=.tools/chaos-mesh/crds
 .tools/base-rootfs: lab/images/base-rootfs.sh lab/images/layer.sh FORCE | debian
 	$(step) lab/images/base-rootfs.sh
 .tools/host-rootfs: lab/host-rootfs.sh .tools/base-rootfs FORCE
 	$(step) lab/host-rootfs.sh .tools/base-rootfs/rootfs
 .tools/nginx-layer: lab/images/nginx-layer.sh lab/images/layer.sh .tools/base-rootfs FORCE
 	$(step) lab/images/nginx-layer.sh .tools/base-rootfs/rootfs
+.tools/chaos-daemon-layer: lab/images/chaos-daemon-layer.sh lab/images/layer.sh .tools/base-rootfs FORCE
+	$(step) lab/images/chaos-daemon-layer.sh .tools/base-rootfs/rootfs
 .tools/ray-layer: lab/images/ray-layer.sh lab/images/ray-rootfs.sh workloads/serve-simulator/requirements.txt .tools/base-rootfs .tools/llm-d-inference-sim FORCE
 	$(step) lab/images/ray-layer.sh .tools/base-rootfs/rootfs .tools/llm-d-inference-sim/llm-d-inference-sim
 
 # An image is built from the programs named here by lab/images/build.sh.
-image_keys := prometheus nodeExporter kubeStateMetrics loki otelCollector kuberayOperator nginx node load serveSimulator \
-  pause coredns metrics-server local-path-provisioner busybox
+image_keys := prometheus nodeExporter kubeStateMetrics loki otelCollector kuberayOperator chaosController chaosDaemon nginx node load \
+  serveSimulator pause coredns metrics-server local-path-provisioner busybox
 .PHONY: images
 images: $(addprefix .tools/image-,$(image_keys)) .tools/charts .tools/gateway-api .tools/mirror .tools/host-rootfs
 .tools/image-prometheus: .tools/prometheus
@@ -115,6 +117,8 @@ images: $(addprefix .tools/image-,$(image_keys)) .tools/charts .tools/gateway-ap
 .tools/image-otelCollector: .tools/otel-collector
 .tools/image-nginx: .tools/nginx-layer
 .tools/image-kuberayOperator: .tools/kuberay-operator
+.tools/image-chaosController: .tools/chaos-mesh
+.tools/image-chaosDaemon: .tools/chaos-mesh .tools/chaos-helpers .tools/chaos-daemon-layer
 .tools/image-node: .tools/base-rootfs .tools/node
 .tools/image-load: .tools/load
 .tools/image-serveSimulator: .tools/ray-layer workloads/serve-simulator

@@ -58,6 +58,9 @@ export const images = {
   nginx: `docker.io/nginxinc/nginx-unprivileged:${versions.nginx}-bookworm`,
   /** Takes the place of a container that a fault makes fail. */
   pause: "registry.k8s.io/pause:3.10",
+  chaosController: `ghcr.io/chaos-mesh/chaos-mesh:v${versions.chaosMesh}`,
+  chaosDaemon: `ghcr.io/chaos-mesh/chaos-daemon:v${versions.chaosMesh}`,
+  chaosDashboard: `ghcr.io/chaos-mesh/chaos-dashboard:v${versions.chaosMesh}`,
   kuberayOperator: `quay.io/kuberay/operator:v${versions.kuberay}`,
   node: `docker.io/library/node:${versions.node}-bookworm-slim`,
   load: `docker.io/llm-serving-eval/load:${ownImages}`,

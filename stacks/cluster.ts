@@ -163,7 +163,7 @@ function installParts(
     new KubeRay("kuberay", { ...part, config: config.kuberay, image: images.kuberayOperator }, options);
   }
   if (config.chaosMesh.mode === "on") {
-    new ChaosMesh("chaos-mesh", { ...part, config: config.chaosMesh, pauseImage: images.pause }, options);
+    new ChaosMesh("chaos-mesh", { ...part, config: config.chaosMesh, images }, options);
   }
   if (config.prometheus.mode === "on") {
     new Prometheus(

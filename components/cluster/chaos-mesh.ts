@@ -4,6 +4,7 @@ import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as z from "zod";
 import { chartSchema, toRelease } from "./chart.ts";
+import { toRepositoryAndTag } from "./images.ts";
 import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
 
 /** Section `chaosMesh` of a cluster's configuration. */
@@ -23,10 +24,18 @@ export const chaosMeshSchema = partSchema(
 
 export type ChaosMeshConfig = z.output<typeof chaosMeshSchema>;
 
+/** Image references. */
+export interface ChaosMeshImages {
+  readonly chaosController: string;
+  readonly chaosDaemon: string;
+  readonly chaosDashboard: string;
+  /** Stands in for a container while the fault pod-failure acts on it. */
+  readonly pause: string;
+}
+
 export interface ChaosMeshArgs extends PartArgs {
   readonly config: ChaosMeshConfig;
-  /** Image that stands in for a container while the fault pod-failure acts on it. */
-  readonly pauseImage: string;
+  readonly images: ChaosMeshImages;
 }
 
 const chaosMeshNamespace = "chaos-mesh";
@@ -34,21 +43,32 @@ const releaseName = "chaos-mesh";
 /** GPU nodes often carry taints, and faults must reach them too. */
 const everyNode = [{ operator: "Exists" }];
 
+/** A reference in the three parts that the chart joins again. Without a registry it is one of Docker Hub. */
+function toImage(reference: string) {
+  const { repository, tag } = toRepositoryAndTag(reference);
+  const slash = repository.indexOf("/");
+  return slash === -1
+    ? { registry: "docker.io", repository: `library/${repository}`, tag }
+    : { registry: repository.slice(0, slash), repository: repository.slice(slash + 1), tag };
+}
+
 /** Values of the chart. */
-export function toChaosMeshValues(config: ChaosMeshConfig, pauseImage: string) {
+export function toChaosMeshValues(config: ChaosMeshConfig, images: ChaosMeshImages) {
   return {
     // Roles for all namespaces; the filter below says in which of them faults may act.
     clusterScoped: true,
     enableProfiling: false,
     controllerManager: {
+      image: toImage(images.chaosController),
       replicaCount: 1,
       // Only in namespaces with the annotation chaos-mesh.org/inject=enabled.
       enableFilterNamespace: true,
-      podChaos: { podFailure: { pauseImage } },
+      podChaos: { podFailure: { pauseImage: images.pause } },
       resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "512Mi" } },
       tolerations: everyNode,
     },
     chaosDaemon: {
+      image: toImage(images.chaosDaemon),
       runtime: "containerd",
       socketPath: config.containerdSocket,
       privileged: true,
@@ -59,6 +79,7 @@ export function toChaosMeshValues(config: ChaosMeshConfig, pauseImage: string) {
     dashboard: config.dashboard
       ? {
           create: true,
+          image: toImage(images.chaosDashboard),
           securityMode: true,
           // Reached by `kubectl port-forward`; the chart's default is a port on every node.
           service: { type: "ClusterIP" },
@@ -70,12 +91,12 @@ export function toChaosMeshValues(config: ChaosMeshConfig, pauseImage: string) {
 }
 
 /** Inputs of the Helm release. It is ready when the controller, which serves the webhooks, is available. */
-export function toChaosMeshRelease(config: ChaosMeshConfig, pauseImage: string) {
+export function toChaosMeshRelease(config: ChaosMeshConfig, images: ChaosMeshImages) {
   return toRelease({
     chart: config.chart,
     name: releaseName,
     namespace: chaosMeshNamespace,
-    values: toChaosMeshValues(config, pauseImage),
+    values: toChaosMeshValues(config, images),
   });
 }
 
@@ -95,7 +116,7 @@ export class ChaosMesh extends pulumi.ComponentResource {
     );
     new k8s.helm.v3.Release(
       `${name}-release`,
-      toChaosMeshRelease(args.config, args.pauseImage),
+      toChaosMeshRelease(args.config, args.images),
       childOptions(this, args, { dependsOn: [namespace] }),
     );
     this.registerOutputs({});

@@ -55,6 +55,19 @@ case $key in
     program "$tools/kuberay-operator/manager" manager
     user=65532:65532
     ;;
+  chaosController)
+    reference=ghcr.io/chaos-mesh/chaos-mesh:v2.8.3
+    program "$tools/chaos-mesh/chaos-controller-manager" usr/local/bin/chaos-controller-manager
+    user=65534:65534
+    stand_in="Chaos Mesh of 2022-08 in place of 2.8.3"
+    ;;
+  chaosDaemon)
+    reference=ghcr.io/chaos-mesh/chaos-daemon:v2.8.3
+    layers=("$tools/base-rootfs/layer.tar.zst" "$tools/chaos-daemon-layer/layer.tar.zst")
+    install -D -m 755 -t "$files/usr/local/bin" "$tools"/chaos-helpers/{nsexec,pause,memStress}
+    program "$tools/chaos-mesh/chaos-daemon" usr/local/bin/chaos-daemon
+    stand_in="Chaos Mesh of 2022-08 in place of 2.8.3"
+    ;;
   node)
     reference=docker.io/library/node:24.21.0-bookworm-slim
     layers=("$tools/base-rootfs/layer.tar.zst")

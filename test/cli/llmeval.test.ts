@@ -291,11 +291,15 @@ test("help, and clear errors for what cannot be understood", async () => {
     "$ llmeval --help
     usage: llmeval COMMAND [options]
 
-      t0       wait until the gate has set T0, and print it
-      results  wait until the results are complete, fetch and verify them, and print the summary
-      fetch    fetch the results of a finished experiment, without waiting for it to finish
-      status   show how far an experiment is
-      summary  print the table of fetched results
+      explain   show what an experiment comes to: values and their origin, timeline, cost
+      schema    print the JSON Schema of a kind of configuration file, for editors
+      t0        wait until the gate has set T0, and print it
+      results   wait until the results are complete, fetch and verify them, and print the summary
+      fetch     fetch the results of a finished experiment, without waiting for it to finish
+      status    show how far an experiment is
+      charts    fetch the Helm charts that a cluster's parts need, checked against their pinned digests
+      capacity  show what the platform asks of each node, and what is left for models
+      summary   print the table of fetched results
 
     llmeval COMMAND --help tells the options of one command
     (0)
@@ -325,7 +329,7 @@ test("help, and clear errors for what cannot be understood", async () => {
     (0)
 
     $ llmeval frobnicate
-    error: llmeval: unknown command "frobnicate", known: t0, results, fetch, status, summary
+    error: llmeval: unknown command "frobnicate", known: explain, schema, t0, results, fetch, status, charts, capacity, summary
     (1)
 
     $ llmeval t0 --frob 1

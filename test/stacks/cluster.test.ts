@@ -178,6 +178,9 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
         "traces": "http://otel-gateway.opentelemetry.svc:8080",
       },
       "images": {
+        "chaosController": "ghcr.io/chaos-mesh/chaos-mesh:v2.8.3",
+        "chaosDaemon": "ghcr.io/chaos-mesh/chaos-daemon:v2.8.3",
+        "chaosDashboard": "ghcr.io/chaos-mesh/chaos-dashboard:v2.8.3",
         "grafana": "docker.io/grafana/grafana:13.2.0",
         "kubeStateMetrics": "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.20.0",
         "kuberayOperator": "quay.io/kuberay/operator:v1.7.0",
@@ -195,6 +198,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "kubeconfig": Unknown {
         "__pulumiUnknown": true,
       },
+      "operators": [],
       "passwords": {
         "entry": "generated-entry-password",
         "grafana": undefined,

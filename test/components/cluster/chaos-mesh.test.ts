@@ -11,7 +11,13 @@ import { parseConfig } from "../../../components/config-problems.ts";
 import { record } from "../../support/record.ts";
 
 const config = parseConfig(chaosMeshSchema, {}, { file: "x" });
-const pauseImage = "registry.k8s.io/pause:3.10.1";
+const images = {
+  chaosController: "ghcr.io/chaos-mesh/chaos-mesh:v2.8.3",
+  // As a registry of an air-gapped site may give it.
+  chaosDaemon: "registry.example:5000/mirror/chaos-daemon:v2.8.3@sha256:0123abcd",
+  chaosDashboard: "chaos-dashboard:v2.8.3",
+  pause: "registry.k8s.io/pause:3.10.1",
+};
 
 test("off by default; the socket is that of K3s", () => {
   expect(config).toEqual({
@@ -29,7 +35,7 @@ test("off by default; the socket is that of K3s", () => {
 });
 
 test("the Chaos Mesh release", () => {
-  expect(toChaosMeshRelease(config, pauseImage)).toEqual({
+  expect(toChaosMeshRelease(config, images)).toEqual({
     name: "chaos-mesh",
     namespace: "chaos-mesh",
     chart: ".charts/chaos-mesh-2.8.3.tgz",
@@ -38,13 +44,19 @@ test("the Chaos Mesh release", () => {
       clusterScoped: true,
       enableProfiling: false,
       controllerManager: {
+        image: { registry: "ghcr.io", repository: "chaos-mesh/chaos-mesh", tag: "v2.8.3" },
         replicaCount: 1,
         enableFilterNamespace: true,
-        podChaos: { podFailure: { pauseImage } },
+        podChaos: { podFailure: { pauseImage: "registry.k8s.io/pause:3.10.1" } },
         resources: { requests: { cpu: "50m", memory: "128Mi" }, limits: { memory: "512Mi" } },
         tolerations: [{ operator: "Exists" }],
       },
       chaosDaemon: {
+        image: {
+          registry: "registry.example:5000",
+          repository: "mirror/chaos-daemon:v2.8.3@sha256",
+          tag: "0123abcd",
+        },
         runtime: "containerd",
         socketPath: "/run/k3s/containerd/containerd.sock",
         privileged: true,
@@ -63,13 +75,11 @@ test("the Chaos Mesh release", () => {
 });
 
 test("another socket, and a dashboard that asks for a token and opens no port on the nodes", () => {
-  const values = toChaosMeshValues(
-    { ...config, containerdSocket: "/run/c.sock", dashboard: true },
-    pauseImage,
-  );
+  const values = toChaosMeshValues({ ...config, containerdSocket: "/run/c.sock", dashboard: true }, images);
   expect(values.chaosDaemon.socketPath).toBe("/run/c.sock");
   expect(values.dashboard).toEqual({
     create: true,
+    image: { registry: "docker.io", repository: "library/chaos-dashboard", tag: "v2.8.3" },
     securityMode: true,
     service: { type: "ClusterIP" },
     resources: { requests: { cpu: "20m", memory: "64Mi" }, limits: { memory: "256Mi" } },
@@ -79,7 +89,7 @@ test("another socket, and a dashboard that asks for a token and opens no port on
 test("the component makes a privileged namespace and the release", async () => {
   const { resources } = await record(
     () => {
-      new ChaosMesh("chaos-mesh", { config, pauseImage });
+      new ChaosMesh("chaos-mesh", { config, images });
     },
     { config: {}, stack: "test" },
   );
