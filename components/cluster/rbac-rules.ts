@@ -6,7 +6,7 @@ import type { Subject } from "./rbac.ts";
 type Rule = k8s.types.input.rbac.v1.PolicyRule;
 
 /** Name of the RoleBinding that each experiment's namespace holds, made by its stack. */
-export const operatorsBinding = "llmeval-operators";
+const operatorsBinding = "llmeval-operators";
 /** Names of the cluster's roles, and of the policy. */
 export const names = {
   viewer: "llmeval-viewer",
