@@ -49,6 +49,8 @@ make_host() { # NAME ADDRESS: writes the host's disk
   rm -rf --one-file-system "$root"
   cp -a --reflink=auto "$tools/host-rootfs/rootfs" "$root"
   echo "$1" >"$root/etc/hostname"
+  # Left empty it would be taken from this machine, and be the same on every host.
+  tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
   printf '127.0.0.1 localhost\n%s %s\n' "$2" "$1" >"$root/etc/hosts"
   printf 'ADDRESS=%s/24\nGATEWAY=%s\n' "$2" "$gateway" >"$root/etc/lab-network"
   install -D -m 600 "$lab/ssh/id_ed25519.pub" "$root/root/.ssh/authorized_keys"

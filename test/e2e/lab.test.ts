@@ -296,7 +296,21 @@ test("every target of Prometheus is up, and the parts answer their users", async
     const { down } = await targets(project);
     return down.length === 0 ? undefined : down.join(", ");
   });
-  expect((await targets(project)).jobs).toMatchInlineSnapshot();
+  expect((await targets(project)).jobs).toMatchInlineSnapshot(`
+    [
+      "apiserver",
+      "cadvisor",
+      "kube-state-metrics",
+      "kubelet",
+      "kubelet-resource",
+      "kuberay-operator",
+      "loki",
+      "node",
+      "otel-collector",
+      "pods",
+      "prometheus",
+    ]
+  `);
   await until("the metrics of metrics-server", 90, () =>
     project.run("kubectl", ["top", "node", "server-1"]).then(
       () => undefined,
@@ -307,7 +321,7 @@ test("every target of Prometheus is up, and the parts answer their users", async
   expect(
     crds.items.filter(({ metadata }) => metadata.name.endsWith("gateway.networking.k8s.io")).length,
   ).toBe(10);
-  expect(await sendSpan(project, "a test's span")).toContain("a test's span");
+  expect(await sendSpan(project, "span-of-a-test")).toContain("span-of-a-test");
   const capacity = await project.run("npx", ["llmeval", "capacity", "--kubeconfig", "kubeconfig"]);
   expect(capacity.stdout).toMatch(/left for models +\d+\.\d+ +\d+\.\d+\n/);
 });
@@ -429,15 +443,17 @@ test("llmeval:run 2 plays the experiment again and keeps the first results", asy
 test("logs of containers, of Ray and of Serve are in Loki, under the experiment that they belong to", async () => {
   const lines = await logLines(project, '{namespace="exp-smoke"}');
   expect(new Set(lines.map(({ labels }) => labels["experiment"]))).toEqual(new Set(["smoke"]));
-  const files = (await logLines(project, '{namespace="exp-smoke"} | file =~ ".*/(raylet|serve/).*"')).map(
-    ({ labels }) => labels["file"] ?? "",
-  );
-  expect(files.some((file) => file.includes("raylet"))).toBe(true);
-  expect(files.some((file) => file.includes("serve/"))).toBe(true);
+  for (const file of ["/logs/raylet.out", "/logs/serve/replica_", "/var/log/pods/exp-smoke_load-"]) {
+    const found = await logLines(project, `{namespace="exp-smoke"} | file =~ ".*${file}.*"`);
+    expect([file, found.length]).not.toEqual([file, 0]);
+  }
 });
 
 test("dashboards ask for metrics that exist, apart from those that this lab cannot have", async () => {
-  expect(await unknownMetrics(project)).toMatchInlineSnapshot();
+  // Parts that are off, faults that nobody has made, and what needs cgroup v2 or a disk of the pod's own.
+  const absent = /^(DCGM_|cilium_|hubble_|istio_|llmeval_fault_|container_(fs|pressure)_)/;
+  const unknown = (await unknownMetrics(project)).filter((name) => !absent.test(name));
+  expect(unknown).toMatchInlineSnapshot();
 });
 
 test("the chat page talks to the experiment's model through the entry, which asks for a password", async () => {

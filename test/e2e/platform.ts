@@ -1,9 +1,8 @@
 // Looks at the platform's parts as their users do: queries to Prometheus and Loki, spans by OTLP, questions to RBAC.
-import { writeFileSync } from "node:fs";
 import { dashboards } from "../../components/cluster/dashboards/index.ts";
 import { metricNames } from "../../components/cluster/dashboards/model.ts";
 import { canI, type RbacCase } from "./rbac-cases.ts";
-import type { Project } from "./support.ts";
+import { type Project, ssh } from "./support.ts";
 
 /** Path of a Service behind the API server's proxy, e.g. `monitoring/prometheus:9090`. */
 function proxy(service: string, path: string): string {
@@ -85,12 +84,17 @@ export async function sendSpan(project: Project, name: string): Promise<string[]
       },
     ],
   };
-  const file = project.file("span.json");
-  writeFileSync(file, JSON.stringify(body));
-  const gateway = "opentelemetry/otel-gateway";
-  await project.run("kubectl", ["create", "--raw", proxy(`${gateway}:4318`, "/v1/traces"), "-f", file]);
+  const { spec } = await project.kubectl<{ readonly spec: { readonly clusterIP: string } }>(
+    ...["get", "service", "otel-gateway", "-n", "opentelemetry"],
+  );
+  // From a host, which reaches Services as pods do.
+  const address = `http://${spec.clusterIP}:4318/v1/traces`;
+  await ssh(
+    "server-1",
+    `curl -fsS -H 'Content-Type: application/json' -d '${JSON.stringify(body)}' ${address}`,
+  );
   const { stdout } = await project.run("kubectl", [
-    ...["get", "--raw", proxy(`${gateway}:8080`, "/traces.jsonl")],
+    ...["get", "--raw", proxy("opentelemetry/otel-gateway:8080", "/traces.jsonl")],
   ]);
   return [...stdout.matchAll(/"name":"([^"]+)"/g)].map(([, found]) => found ?? "");
 }

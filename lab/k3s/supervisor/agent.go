@@ -266,7 +266,9 @@ func resolvConf(agent string) (string, error) {
 
 func kubeletArgs(c *config, file, bootstrapFile, kubeconfigFile string) []string {
 	args := []string{"--config=" + file, "--bootstrap-kubeconfig=" + bootstrapFile, "--kubeconfig=" + kubeconfigFile,
-		"--hostname-override=" + c.NodeName, "--node-ip=" + c.NodeIP}
+		"--hostname-override=" + c.NodeName, "--node-ip=" + c.NodeIP,
+		// Where cAdvisor learns which pod a control group belongs to, as k3s tells it.
+		"--containerd=" + containerdSocket}
 	if len(c.NodeLabels) > 0 {
 		args = append(args, "--node-labels="+strings.Join(c.NodeLabels, ","))
 	}
