@@ -14,7 +14,8 @@ mkdir -p "$lab"/{run,ssh,hosts,log,blobs} .lab
 
 make_bridge() {
   ip link show "$bridge" >/dev/null 2>&1 || ip link add "$bridge" type bridge
-  ip address show dev "$bridge" | grep -q "$gateway/24" || ip address add "$gateway/24" dev "$bridge"
+  # Not grep -q, whose early end would be a failure of the pipe.
+  ip address show dev "$bridge" | grep "$gateway/24" >/dev/null || ip address add "$gateway/24" dev "$bridge"
   ip link set "$bridge" up
 }
 

@@ -12,9 +12,14 @@ import {
 } from "../components/cluster/capabilities.ts";
 import { ChaosMesh } from "../components/cluster/chaos-mesh.ts";
 import { chartsOf } from "../components/cluster/chart.ts";
-import { pullCharts } from "../components/cluster/charts-cache.ts";
+import { ensureCharts } from "../components/cluster/charts-cache.ts";
 import { Cilium } from "../components/cluster/cilium.ts";
-import { type ClusterConfig, clusterConfigSchema, toAccelerators } from "../components/cluster/config.ts";
+import {
+  type ClusterConfig,
+  clusterConfigSchema,
+  toAccelerators,
+  withoutHosts,
+} from "../components/cluster/config.ts";
 import { DeepFlow } from "../components/cluster/deepflow.ts";
 import { Entry, toClusterDns } from "../components/cluster/entry.ts";
 import { GatewayApi } from "../components/cluster/gateway-api.ts";
@@ -89,16 +94,21 @@ export async function clusterStack(
     preview: context.preview,
     warn: context.warn,
   });
-  const pull = (): Promise<unknown> =>
-    pullCharts(chartsOf(config), { projectDir, ...given("cluster", name) });
+  const ensure = (needed: boolean): Promise<void> =>
+    ensureCharts(chartsOf(config), {
+      projectDir,
+      preview: context.preview,
+      needed,
+      ...given("cluster", name),
+    });
   // Before any host is touched: a chart that cannot be had stops the whole `up`.
-  if (!context.preview) await pull();
+  if (!context.preview) await ensure(true);
   const cluster =
     kubeconfigFile === undefined
       ? installCluster(name ?? pulumi.getStack(), file, config, context)
       : existingCluster(kubeconfigFile, context);
   // The provider loads charts in the preview of a cluster that it knows; before the first `up` nothing is fetched.
-  if (context.preview && (await isKnown(cluster.kubeconfig))) await pull();
+  if (context.preview) await ensure(await isKnown(cluster.kubeconfig));
   const passwords = installParts(cluster, config, images, context);
   return {
     kubeconfig: pulumi.secret(cluster.kubeconfig),
@@ -390,9 +400,6 @@ function readClusterConfig(
     );
   }
   const file = `${clustersDir}/${cluster}.yaml`;
-  return {
-    name: cluster,
-    file,
-    config: parseConfigFile(clusterConfigSchema, path.join(projectDir, file), file),
-  };
+  const config = parseConfigFile(clusterConfigSchema, path.join(projectDir, file), file);
+  return { name: cluster, file, config: existing ? withoutHosts(config, file) : config };
 }

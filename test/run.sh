@@ -64,6 +64,7 @@ for name in "${@:-checks go python unit previews lab}"; do
       go)
         go_tests workloads/load
         go_tests lab/k3s -tags=providerless
+        go_tests lab/chaos-helpers
         ;;
       python) python_tests ;;
       unit) vitest_project unit ;;

@@ -2,6 +2,7 @@
 // here are the checks that need more than one part.
 
 import * as z from "zod";
+import { UserError } from "../errors.ts";
 import { chaosMeshSchema } from "./chaos-mesh.ts";
 import { ciliumSchema } from "./cilium.ts";
 import { kubernetesProblems } from "./compatibility.ts";
@@ -54,6 +55,16 @@ export const clusterConfigSchema = partsSchema.superRefine((config, context) => 
 });
 
 export type ClusterConfig = z.output<typeof clusterConfigSchema>;
+
+/** The configuration for a cluster that is there already: its hosts are not this stack's, and parts may need them. */
+export function withoutHosts(config: ClusterConfig, file: string): ClusterConfig {
+  const rest: ClusterConfig = { ...config, k3s: undefined, accelerators: toAccelerators(config) };
+  const lines = partProblems(rest).map(({ path, message }) => `  - ${path.join(".")}: ${message}`);
+  if (lines.length > 0) {
+    throw new UserError(`${file} with llmeval:kubeconfig: ${lines.length} problem(s)\n${lines.join("\n")}`);
+  }
+  return rest;
+}
 
 /** Accelerators by type over all hosts, plus those named for the cluster as a whole. */
 export function toAccelerators(config: Pick<ClusterConfig, "k3s" | "accelerators">): Record<string, number> {

@@ -1,7 +1,5 @@
 // What the K3s component writes to hosts and reads from them: plain functions of the configuration.
 
-import * as fs from "node:fs";
-import * as path from "node:path";
 import * as yaml from "yaml";
 import { UserError } from "../errors.ts";
 import {
@@ -12,8 +10,9 @@ import {
   hasEmbeddedEtcd,
   type K3sConfig,
 } from "./k3s-config.ts";
+import { fileNameOf, resolvePin } from "./pin.ts";
 import { quote } from "./shell.ts";
-import { resolvePath, type SshContext } from "./ssh.ts";
+import type { SshContext } from "./ssh.ts";
 
 export type Role = "server" | "agent";
 
@@ -24,8 +23,6 @@ const tokenFile = `${folder}/token`;
 const agentTokenFile = `${folder}/agent-token`;
 /** Held by whatever changes K3s on a host. */
 const lockFile = "/run/llmeval-k3s.lock";
-/** A download that the user has not pinned yet; a preview may show it, an install may not. */
-const placeholderSha256 = "0".repeat(64);
 
 /** The content of /etc/rancher/k3s/config.yaml of one host; keys at K3s's own default are left out. */
 export function toK3sConfig(config: K3sConfig, role: Role, host: HostConfig): Record<string, unknown> {
@@ -136,33 +133,9 @@ export function toKubeconfig(text: string, clusterName: string, server: string):
 
 /** The expected sha256 of the executable, from the configuration or from a file in sha256sum's format. */
 export function resolveSha256(config: K3sConfig, context: SshContext): string {
-  const { sha256, sha256File } = config.binary;
-  const problem = (text: string): string => {
-    if (!context.preview) {
-      throw new UserError(text);
-    }
-    context.warn(`${text}; fine for a preview, \`pulumi up\` needs it`);
-    return placeholderSha256;
-  };
-  if (sha256 === placeholderSha256) {
-    return problem(`k3s.binary.sha256 is the placeholder; put the sha256 of ${config.binary.url} there`);
-  }
-  if (sha256File === undefined) {
-    return sha256 ?? placeholderSha256;
-  }
-  let text: string;
-  try {
-    text = fs.readFileSync(resolvePath(sha256File, context.projectDir), "utf8");
-  } catch {
-    return problem(`k3s.binary.sha256File ${sha256File} cannot be read`);
-  }
-  const name = decodeURIComponent(path.posix.basename(new URL(config.binary.url).pathname));
-  const lines = text.split("\n").map((line) => line.trim().split(/\s+\*?/));
-  const found = lines.find(([, file]) => file === name)?.[0];
-  if (found === undefined || !/^[0-9a-f]{64}$/.test(found)) {
-    return problem(`k3s.binary.sha256File ${sha256File} has no line for ${name} (of k3s.binary.url)`);
-  }
-  return found;
+  const { url, sha256, sha256File } = config.binary;
+  const pin = { prefix: "k3s.binary.", fileName: fileNameOf(url), address: url, sha256, sha256File };
+  return resolvePin(pin, context);
 }
 
 /** Runs K3s's own uninstall script, then ours; what is absent is no error. */

@@ -132,15 +132,8 @@ function wordsOf(output: string): string[] {
 
 beforeAll(async () => {
   project = new Project();
-  if (!process.env["KEEP"]) await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
+  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
   await run(join(repository, "lab/up.sh"), ["2"], { timeoutMs: 180_000 });
-  // TEMPORARY: until lab/up.sh gives each host its own.
-  for (const host of all) {
-    await ssh(
-      host,
-      "tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id && systemctl restart systemd-journald",
-    );
-  }
   for (const host of all) pristine.set(host, await hostState(host));
   expect(inClusterParts).toContain("prometheus");
   await project.init(stack, {
@@ -152,7 +145,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   project?.dispose();
-  if (!process.env["KEEP"]) await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
+  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
 });
 
 test("what is wrong with any host is one report, and no host is touched", async () => {

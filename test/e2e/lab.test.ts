@@ -526,6 +526,9 @@ async function importCluster(stack: string, server: string): Promise<void> {
 }
 
 test("an existing cluster is used through its kubeconfig, without K3s", async () => {
+  const restore = configureCluster((config) => {
+    config["gatewayApi"] = { mode: "external" };
+  });
   await project.init("existing", {
     "llmeval:kind": "cluster",
     "llmeval:cluster": "lab",
@@ -533,6 +536,7 @@ test("an existing cluster is used through its kubeconfig, without K3s", async ()
     "pulumi:disable-default-providers": ["kubernetes"],
   });
   const { stdout } = await project.pulumi("preview", "existing", ["--json"], { timeoutMs: 60_000 });
+  restore();
   const { steps } = JSON.parse(stdout) as {
     readonly steps: readonly { readonly op: string; readonly urn: string }[];
   };

@@ -112,9 +112,12 @@ save_previous() {
 snapshot() {
   server=$DATA_DIR/server
   name=llmeval-before-upgrade
-  if [ -d "$root$server/db/etcd" ] && ! systemctl is-active --quiet "$service"; then
+  # A folder for etcd is there beside SQLite too (k3s#8960), but without a member.
+  etcd=0
+  if [ -d "$root$server/db/etcd/member" ] && [ ! -f "$root$server/db/state.db" ]; then etcd=1; fi
+  if [ $etcd = 1 ] && ! systemctl is-active --quiet "$service"; then
     say "no snapshot of etcd: $service is not running"
-  elif [ -d "$root$server/db/etcd" ]; then
+  elif [ $etcd = 1 ]; then
     say "saving a snapshot of etcd"
     "$bin" etcd-snapshot save --name "$name" --data-dir "$DATA_DIR" >/dev/null ||
       fail "no snapshot of etcd could be saved, so the upgrade was not begun; the host was left as it was"

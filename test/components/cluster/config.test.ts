@@ -100,8 +100,9 @@ test("parts that do not fit together, or not to the hosts, are reported at once"
     prometheus: { mode: "off" },
   };
   expect(() => parseConfig(clusterConfigSchema, value, { file: "x" })).toThrowErrorMatchingInlineSnapshot(`
-    [UserError: x: 7 problems
+    [UserError: x: 8 problems
       - k3s.flannelBackend: vxlan, but cilium.mode is on and brings the network; set flannelBackend: none
+      - k3s.kubeProxy: true, but cilium.mode is on and takes its place; set kubeProxy: false
       - gatewayApi.mode: off, but istio.mode is on and needs the API for waypoints; set it to on or external
       - gpuOperator.mode: on, but no host has accelerators; name them at the hosts (accelerators: { H100: 8 }), or set mode: off
       - grafana.mode: on, but prometheus.mode is off, so that dashboards stay empty; switch one of the two

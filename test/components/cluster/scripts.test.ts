@@ -356,6 +356,7 @@ test("an SQLite datastore is copied while K3s is stopped", () => {
   const { root, run } = host();
   touch(root, "data/server/db/state.db", "rows");
   touch(root, "data/server/db/state.db-wal", "log");
+  touch(root, "data/server/db/etcd/name", "");
   run();
   const upgraded = run(offerNext(root));
   expect(upgraded.status).toBe(0);
