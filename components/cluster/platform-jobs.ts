@@ -132,7 +132,8 @@ export const platformJobs: readonly PlatformJob[] = [
   {
     part: "chaosMesh",
     job: "chaos-mesh",
-    labels: { [name]: "chaos-mesh", "app.kubernetes.io/component": "controller-manager|chaos-daemon" },
+    // Not the daemon: each look at its metrics runs iptables, ipset and tc in all pods of its node.
+    labels: { [name]: "chaos-mesh", "app.kubernetes.io/component": "controller-manager" },
     port: "http",
     pace: "slow",
     sampleLimit: 10_000,

@@ -7,6 +7,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import type { Summary } from "../../workloads/collector/summary.ts";
+import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { Manifest, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
 import { logLines, sendSpan, targets, unknownMetrics, wrongAnswers } from "./platform.ts";
 import { rbacCases, rbacOfCases } from "./rbac-cases.ts";
@@ -97,7 +98,7 @@ async function pods(): Promise<readonly Pod[]> {
 
 /** Waits until a node's lease was renewed and every pod was ready after an instant of the host's clock. */
 async function untilBack(since: Date, { restarted }: { readonly restarted: boolean }): Promise<void> {
-  await until("the cluster to be back", 120, async () => {
+  await until("the cluster to be back", 240, async () => {
     const lease = await project.kubectl<{ readonly spec: { readonly renewTime: string } }>(
       ...["get", "lease", "-n", "kube-node-lease", "server-1"],
     );
@@ -235,7 +236,7 @@ test("the cluster stack installs the platform; a second `up` changes nothing", a
       traces: "http://otel-gateway.opentelemetry.svc:8080",
     },
     capabilities: {
-      chaosMesh: off,
+      chaosMesh: { mode: "on", version: "2.8.3-lab" },
       cilium: off,
       deepflow: off,
       entry: { mode: "on", version: expect.stringMatching(/^\d/) },
@@ -453,7 +454,17 @@ test("dashboards ask for metrics that exist, apart from those that this lab cann
   // Parts that are off, faults that nobody has made, and what needs cgroup v2 or a disk of the pod's own.
   const absent = /^(DCGM_|cilium_|hubble_|istio_|llmeval_fault_|container_(fs|pressure)_)/;
   const unknown = (await unknownMetrics(project)).filter((name) => !absent.test(name));
-  expect(unknown).toMatchInlineSnapshot();
+  expect(unknown).toMatchInlineSnapshot(`
+    [
+      "(ray_)?vllm[:_]num_preemptions(_total)?",
+      "(ray_)?vllm[:_]prefix_cache_hits(_total)?",
+      "(ray_)?vllm[:_]prefix_cache_queries(_total)?",
+      "(ray_)?vllm[:_]request_queue_time_seconds_bucket",
+      "node_timex_offset_seconds",
+      "ray_serve_deployment_error_counter_total",
+      "ray_serve_num_http_error_requests_total",
+    ]
+  `);
 });
 
 test("the chat page talks to the experiment's model through the entry, which asks for a password", async () => {
@@ -466,6 +477,36 @@ test("the chat page talks to the experiment's model through the entry, which ask
 
 test("people and CI accounts may do what they need and nothing else", async () => {
   expect(await wrongAnswers(project, rbacCases("exp-smoke"))).toEqual([]);
+});
+
+/** Plays an experiment with faults to its end, and returns the verdict of each cell. */
+async function verdictsOf(stack: string): Promise<Verdicts["cells"]> {
+  await project.init(stack);
+  await project.pulumi("up", stack, up, { timeoutMs: 420_000 });
+  const { experimentId } = await project.outputs(stack);
+  const { cells } = readJson<Verdicts>(project.file(`fetched/${experimentId}/verdicts.json`));
+  await project.pulumi("destroy", stack, up, { timeoutMs: 120_000 });
+  return cells;
+}
+
+test("faults: processor stress is proven by its effect, a cell without it is clean, and no process is left", async () => {
+  const cells = await verdictsOf("exp-smoke-cpu-stress");
+  expect(cells.map(({ cell, verdict }) => `${cell}: ${verdict}`)).toEqual([
+    "rate-4-iteration-1: valid",
+    "rate-4-iteration-2: control-clean",
+  ]);
+  const left = await ssh("server-1", "pgrep -a stress-ng || true");
+  expect(left.stdout).toBe("");
+});
+
+test("faults: a delay that this kernel cannot make is told as not delivered, with the reason, and leaves nothing", async () => {
+  const cells = await verdictsOf("exp-smoke-network-delay");
+  expect(cells.map(({ cell, verdict }) => `${cell}: ${verdict}`)).toEqual([
+    "rate-4-iteration-1: not-delivered",
+  ]);
+  expect(cells[0]?.reasons.join("\n")).toMatch(/tc|netem|qdisc/);
+  const chaos = await project.kubectl<List<Named>>("get", "networkchaos,stresschaos,podnetworkchaos", "-A");
+  expect(chaos.items).toEqual([]);
 });
 
 test("bad input is one clear error, and nothing is created", async () => {
