@@ -14,15 +14,17 @@ const labFiles = {
   ".lab/k3s.sha256": `${"a".repeat(64)}  k3s\n`,
   ".lab/gateway-api.sha256": `${"c".repeat(64)}  standard-install.yaml\n`,
   ".lab/images.json": JSON.stringify({ prometheus: `10.89.77.1:5000/prometheus@sha256:${"b".repeat(64)}` }),
-  ...chartFiles("kuberay-operator", "1.6.2-lab"),
+  ...chartFiles(),
 };
 
-/** A chart in the cache, with the sum that pins it. */
-function chartFiles(name: string, version: string): Record<string, string> {
-  const file = `${name}-${version}.tgz`;
-  const content = `chart ${name}`;
-  const sum = createHash("sha256").update(content).digest("hex");
-  return { [`.charts/${file}`]: content, ".lab/charts.sha256": `${sum}  ${file}\n` };
+/** The lab's charts in the cache, with the sums that pin them. */
+function chartFiles(): Record<string, string> {
+  const charts = ["kuberay-operator-1.6.2-lab", "chaos-mesh-2.8.3-lab"];
+  const sums = charts.map((chart) => `${createHash("sha256").update(chart).digest("hex")}  ${chart}.tgz\n`);
+  return {
+    ...Object.fromEntries(charts.map((chart) => [`.charts/${chart}.tgz`, chart])),
+    ".lab/charts.sha256": sums.join(""),
+  };
 }
 
 test("the dev stack on a fresh clone registers exactly these resources and warns of what `up` needs", async () => {
@@ -54,6 +56,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "kubernetes:core/v1:ConfigMap opentelemetry-gateway-config",
       "kubernetes:core/v1:ConfigMap opentelemetry-reader",
       "kubernetes:core/v1:ConfigMap prometheus-config",
+      "kubernetes:core/v1:Namespace chaos-mesh-namespace",
       "kubernetes:core/v1:Namespace entry-namespace",
       "kubernetes:core/v1:Namespace kube-state-metrics-namespace",
       "kubernetes:core/v1:Namespace kuberay-namespace",
@@ -69,6 +72,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "kubernetes:core/v1:ServiceAccount opentelemetry-otel-agent-account",
       "kubernetes:core/v1:ServiceAccount opentelemetry-otel-gateway-account",
       "kubernetes:core/v1:ServiceAccount prometheus-account",
+      "kubernetes:helm.sh/v3:Release chaos-mesh-release",
       "kubernetes:helm.sh/v3:Release kuberay-operator",
       "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole kube-state-metrics-role",
       "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole opentelemetry-role",
@@ -83,6 +87,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding rbac-nodeReader",
       "kubernetes:rbac.authorization.k8s.io/v1:Role prometheus-api-server-role",
       "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding prometheus-api-server-binding",
+      "llmeval:cluster:ChaosMesh chaos-mesh",
       "llmeval:cluster:Entry entry",
       "llmeval:cluster:GatewayApi gateway-api",
       "llmeval:cluster:K3s k3s",
@@ -105,8 +110,8 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "accelerators": {},
       "capabilities": {
         "chaosMesh": {
-          "mode": "off",
-          "reason": "switched off in the cluster's configuration",
+          "mode": "on",
+          "version": "2.8.3-lab",
         },
         "cilium": {
           "mode": "off",
@@ -244,6 +249,8 @@ test("with the lab's files the server is installed with pinned key, checked bina
       },
       "create": "MODE='apply' ROLE='server' NODE_NAME='server-1' DATA_DIR='/var/lib/rancher/k3s' BINARY_URL='http://10.89.77.1:8080/k3s' BINARY_SHA256='aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' CONFIG='node-name: server-1
     token-file: /etc/rancher/k3s/token
+    kubelet-arg:
+      - housekeeping-interval=5s
     agent-token-file: /etc/rancher/k3s/agent-token
     tls-san:
       - 10.89.77.11
@@ -306,7 +313,7 @@ test("`up` without the lab's files stops before anything is registered", async (
   const project = temporaryProject({
     ".lab/images.json": "{}",
     ".lab/k3s.sha256": labFiles[".lab/k3s.sha256"],
-    ...chartFiles("kuberay-operator", "1.6.2-lab"),
+    ...chartFiles(),
   });
   const run = record(() => clusterStack(project), { config: dev, stack: "dev", preview: false });
   await expect(run).rejects.toThrowErrorMatchingInlineSnapshot(`
