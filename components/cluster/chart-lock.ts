@@ -6,7 +6,7 @@ import * as yaml from "yaml";
 import * as z from "zod";
 import { parseConfigFile } from "../config-problems.ts";
 import type { ChartRef } from "./chart.ts";
-import { sha256Schema } from "./pin.ts";
+import { sha256Schema } from "./part.ts";
 
 /** Relative to the project. */
 export const lockFile = "configs/charts.lock.yaml";

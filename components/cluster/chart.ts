@@ -2,8 +2,8 @@
 
 import * as z from "zod";
 import { versions } from "../versions.ts";
-import { urlSchema } from "./part.ts";
-import { checkPin, pinFields } from "./pin.ts";
+import { pinFields, urlSchema } from "./part.ts";
+import { checkPin } from "./pin.ts";
 
 /** One version of a chart and the repository that serves it. */
 export interface ChartRef {

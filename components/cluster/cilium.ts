@@ -6,7 +6,8 @@ import * as z from "zod";
 import { UserError } from "../errors.ts";
 import { contentHash } from "../naming.ts";
 import { chartSchema, toRelease } from "./chart.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./part.ts";
+import { awaitDaemonSet } from "./rollout.ts";
 
 /** Context options of Hubble that make series per pod, address or name looked up. */
 const unboundedContexts = [
@@ -144,21 +145,21 @@ export function toCiliumValues(config: CiliumConfig, facts: CiliumFacts): Record
       : { l2announcements: { enabled: false } }),
     rollOutCiliumPods: true,
     updateStrategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 1 } },
-    resources: resources("100m", "512Mi", "2Gi"),
-    initResources: resources("10m", "32Mi", "256Mi"),
-    certgen: { resources: resources("10m", "32Mi", "128Mi") },
+    resources: toResources("100m", "512Mi", "2Gi"),
+    initResources: toResources("10m", "32Mi", "256Mi"),
+    certgen: { resources: toResources("10m", "32Mi", "128Mi") },
     prometheus: { enabled: true },
     envoy: {
       rollOutPods: true,
       updateStrategy: { type: "RollingUpdate", rollingUpdate: { maxUnavailable: 1 } },
-      resources: resources("50m", "128Mi", "1Gi"),
+      resources: toResources("50m", "128Mi", "1Gi"),
     },
     operator: {
       // Two never fit on one node: they keep apart from each other.
       replicas: Math.min(2, facts.nodeCount),
       rollOutPods: true,
       prometheus: { enabled: true },
-      resources: resources("50m", "128Mi", "512Mi"),
+      resources: toResources("50m", "128Mi", "512Mi"),
     },
     hubble: {
       enabled: true,
@@ -166,7 +167,7 @@ export function toCiliumValues(config: CiliumConfig, facts: CiliumFacts): Record
       relay: {
         enabled: hubble.relay,
         rollOutPods: true,
-        resources: resources("20m", "64Mi", "512Mi"),
+        resources: toResources("20m", "64Mi", "512Mi"),
       },
       ...(hubble.metrics.length > 0 ? { metrics: { enabled: [...hubble.metrics] } } : {}),
       // Certificates made by Helm would be renewed only by an upgrade, and end after a year.
@@ -282,43 +283,6 @@ export class Cilium extends pulumi.ComponentResource {
       options,
     );
   }
-}
-
-/** Which DaemonSet to wait for. */
-export interface AwaitDaemonSetArgs {
-  readonly name: string;
-  readonly namespace: string;
-  /** Changes with what the chart is given: then the next rollout is waited for too. */
-  readonly revision: string;
-  readonly timeoutSeconds: number;
-}
-
-/**
- * Waits until a chart's DaemonSet has its pod ready on every node. Helm itself is content with all nodes less the
- * `maxUnavailable` of the update strategy, on a single node with none (helm pkg/kube/ready.go). The patch writes only
- * an annotation; the provider awaits a patched object like one of its own.
- */
-export function awaitDaemonSet(
-  name: string,
-  args: AwaitDaemonSetArgs,
-  options: pulumi.CustomResourceOptions,
-): pulumi.Resource {
-  const limit = `${args.timeoutSeconds}s`;
-  return new k8s.apps.v1.DaemonSetPatch(
-    name,
-    {
-      metadata: {
-        name: args.name,
-        namespace: args.namespace,
-        annotations: { "llmeval/revision": args.revision },
-      },
-    },
-    { ...options, customTimeouts: { create: limit, update: limit } },
-  );
-}
-
-function resources(cpuRequest: string, memoryRequest: string, memoryLimit: string): Record<string, unknown> {
-  return { requests: { cpu: cpuRequest, memory: memoryRequest }, limits: { memory: memoryLimit } };
 }
 
 function checkedMaskSize(config: CiliumConfig, facts: CiliumFacts): number {

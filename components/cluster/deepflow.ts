@@ -7,10 +7,10 @@ import * as yaml from "yaml";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
 import { chartSchema, toRelease } from "./chart.ts";
-import { awaitDaemonSet } from "./cilium.ts";
-import { checkTimeouts, toCheckJobSpec } from "./gpu-operator.ts";
+import { checkTimeouts, toCheckJobSpec } from "./check-job.ts";
 import { toRepositoryAndTag } from "./images.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./part.ts";
+import { awaitDaemonSet } from "./rollout.ts";
 
 const imageSchema = z.string().min(1).optional();
 
@@ -114,12 +114,12 @@ export function toDeepFlowValues(
     server: {
       // The default opens three ports on every host; the agents are inside.
       service: { type: "ClusterIP" },
-      resources: resources("200m", "512Mi", "4Gi"),
+      resources: toResources("200m", "512Mi", "4Gi"),
     },
-    app: { resources: resources("50m", "128Mi", "1Gi") },
+    app: { resources: toResources("50m", "128Mi", "1Gi") },
     clickhouse: {
       image: image(images.clickhouse),
-      resources: resources("500m", "1Gi", "12Gi"),
+      resources: toResources("500m", "1Gi", "12Gi"),
       storageConfig: {
         persistence: [
           claim("clickhouse-path", config.flowsGibibytes),
@@ -129,7 +129,7 @@ export function toDeepFlowValues(
     },
     mysql: {
       image: image(images.mysql),
-      resources: resources("100m", "512Mi", "2Gi"),
+      resources: toResources("100m", "512Mi", "2Gi"),
       storageConfig: {
         persistence: {
           size: `${config.inventoryGibibytes}Gi`,
@@ -297,8 +297,4 @@ export class DeepFlow extends pulumi.ComponentResource {
       }),
     );
   }
-}
-
-function resources(cpuRequest: string, memoryRequest: string, memoryLimit: string): Record<string, unknown> {
-  return { requests: { cpu: cpuRequest, memory: memoryRequest }, limits: { memory: memoryLimit } };
 }

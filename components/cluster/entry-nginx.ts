@@ -1,10 +1,13 @@
 // The entry proxy's nginx configuration. Written for nginx 1.22 and later.
 
 import { ports, serveService } from "../experiment/conventions.ts";
-import type { EntryConfig } from "./entry.ts";
 
 export interface NginxArgs {
-  readonly config: EntryConfig;
+  readonly config: {
+    readonly auth: "on" | "off";
+    readonly maxBodyMebibytes: number;
+    readonly answerTimeoutSeconds: number;
+  };
   /** Address of the cluster's DNS server. */
   readonly clusterDns: string;
   /** Address of Grafana as pods reach it. @default no route */

@@ -6,8 +6,8 @@ import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type * as z from "zod";
 import { versions } from "../versions.ts";
-import { type PartArgs, partSchema, urlSchema } from "./part.ts";
-import { checkPin, fileNameOf, pinFields, resolvePin } from "./pin.ts";
+import { type PartArgs, partSchema, pinFields, urlSchema } from "./part.ts";
+import { checkPin, fileNameOf, resolvePin } from "./pin.ts";
 import { scriptCommand } from "./shell.ts";
 import type { HostConnection, SshContext } from "./ssh.ts";
 

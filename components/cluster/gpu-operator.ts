@@ -6,7 +6,8 @@ import * as yaml from "yaml";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
 import { chartSchema, toRelease } from "./chart.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
+import { checkTimeouts, toCheckJobSpec } from "./check-job.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./part.ts";
 
 const dcgmFieldSchema = z
   .string()
@@ -158,7 +159,7 @@ export function toGpuOperatorValues(
 ): Record<string, unknown> {
   const { dcgm, mig } = config;
   const nri = config.containerRuntime === "nri";
-  const small = resources("10m", "64Mi", "256Mi");
+  const small = toResources("10m", "64Mi", "256Mi");
   return {
     driver: {
       enabled: config.driver === "operator",
@@ -195,7 +196,7 @@ export function toGpuOperatorValues(
       ...(dcgm.podLabels.length > 0
         ? { enablePodLabels: true, podLabelAllowlistRegex: [...dcgm.podLabels] }
         : {}),
-      resources: resources("100m", "256Mi", "1Gi"),
+      resources: toResources("100m", "256Mi", "1Gi"),
       serviceMonitor: { enabled: false },
     },
     gfd: { resources: small },
@@ -261,62 +262,6 @@ while (Date.now() < end) {
 console.error("not ready within " + TIMEOUT_SECONDS + " s: " + (last ?? "ready, but not for long enough"));
 process.exit(1);
 `;
-
-/** What a program that checks something runs as. */
-export interface CheckJobArgs {
-  readonly name: string;
-  readonly image: string;
-  /** ConfigMap that holds the program as main.mjs. */
-  readonly configMapName: string;
-  readonly env: Readonly<Record<string, string>>;
-  readonly timeoutSeconds: number;
-  /** Account whose token it gets. @default none */
-  readonly serviceAccount?: string;
-}
-
-/** The program ends itself within its timeout; the time beyond is for its image and its pod. */
-const startAllowanceSeconds = 300;
-
-/** How long the engine waits for such a Job: longer than the Job has, so that the Job says what failed. */
-export function checkTimeouts(timeoutSeconds: number): pulumi.CustomTimeouts {
-  return { create: `${timeoutSeconds + 2 * startAllowanceSeconds}s` };
-}
-
-/** Spec of a Job that runs one small Node program once; its last words stand in the error of a failed `up`. */
-export function toCheckJobSpec(args: CheckJobArgs): k8s.types.input.batch.v1.JobSpec {
-  const usesApi = args.serviceAccount !== undefined;
-  return {
-    activeDeadlineSeconds: args.timeoutSeconds + startAllowanceSeconds,
-    backoffLimit: 0,
-    template: {
-      metadata: { labels: objectLabels(args.name) },
-      spec: {
-        restartPolicy: "Never",
-        ...(usesApi ? { serviceAccountName: args.serviceAccount } : {}),
-        automountServiceAccountToken: usesApi,
-        enableServiceLinks: false,
-        securityContext: { runAsNonRoot: true, runAsUser: 65534, runAsGroup: 65534 },
-        containers: [
-          {
-            name: args.name,
-            image: args.image,
-            command: ["node", "/check/main.mjs"],
-            env: Object.entries(args.env).map(([name, value]) => ({ name, value })),
-            resources: { requests: { cpu: "10m", memory: "64Mi" }, limits: { memory: "256Mi" } },
-            securityContext: {
-              allowPrivilegeEscalation: false,
-              capabilities: { drop: ["ALL"] },
-              readOnlyRootFilesystem: true,
-            },
-            terminationMessagePolicy: "FallbackToLogsOnError",
-            volumeMounts: [{ name: "check", mountPath: "/check", readOnly: true }],
-          },
-        ],
-        volumes: [{ name: "check", configMap: { name: args.configMapName } }],
-      },
-    },
-  };
-}
 
 const tokenFolder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -442,8 +387,4 @@ export class GpuOperator extends pulumi.ComponentResource {
       }),
     );
   }
-}
-
-function resources(cpuRequest: string, memoryRequest: string, memoryLimit: string): Record<string, unknown> {
-  return { requests: { cpu: cpuRequest, memory: memoryRequest }, limits: { memory: memoryLimit } };
 }

@@ -5,8 +5,8 @@ import * as pulumi from "@pulumi/pulumi";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
 import { type ChartRef, chartSchema, toRelease } from "./chart.ts";
-import { awaitDaemonSet } from "./cilium.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./part.ts";
+import { awaitDaemonSet } from "./rollout.ts";
 
 /** Section `istio` of a cluster's configuration; the mesh takes in only namespaces that carry its label. */
 export const istioSchema = partSchema(
@@ -83,7 +83,7 @@ export function toIstioValues(config: IstioConfig) {
       profile: "ambient",
       autoscaleEnabled: false,
       replicaCount: config.controlPlaneReplicas,
-      resources: resources("100m", "256Mi", "1Gi"),
+      resources: toResources("100m", "256Mi", "1Gi"),
       global: {
         ...global,
         waypoint: {
@@ -106,11 +106,11 @@ export function toIstioValues(config: IstioConfig) {
       // "k3s" points at those of the bundled flannel.
       cniBinDir: "/opt/cni/bin",
       cniConfDir: "/etc/cni/net.d",
-      resources: resources("50m", "100Mi", "512Mi"),
+      resources: toResources("50m", "100Mi", "512Mi"),
     },
     ztunnel: {
       profile: "ambient",
-      resources: resources("100m", "256Mi", "1Gi"),
+      resources: toResources("100m", "256Mi", "1Gi"),
     },
   };
 }
@@ -236,8 +236,4 @@ export class Istio extends pulumi.ComponentResource {
     );
     this.registerOutputs({});
   }
-}
-
-function resources(cpuRequest: string, memoryRequest: string, memoryLimit: string): Record<string, unknown> {
-  return { requests: { cpu: cpuRequest, memory: memoryRequest }, limits: { memory: memoryLimit } };
 }

@@ -2,12 +2,11 @@
 
 import * as z from "zod";
 import { versions } from "../versions.ts";
-import { urlSchema } from "./part.ts";
+import { pinFields, urlSchema } from "./part.ts";
 
 const labelKey = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 const taint = /^[^=:\s]+(=[^=:\s]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$/;
 const hostName = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
-const sha256 = /^[0-9a-f]{64}$/;
 
 /** Defaults of k3s itself; written to a host only when the configuration names other ones. */
 export const defaultPodCidr = "10.42.0.0/16";
@@ -96,9 +95,7 @@ export const k3sSchema = z
     binary: z.strictObject({
       /** Release download or mirror; fetched by the hosts themselves. */
       url: urlSchema,
-      sha256: z.string().regex(sha256, "expected 64 hex digits in lower case").optional(),
-      /** File in the format of sha256sum. */
-      sha256File: z.string().min(1).optional(),
+      ...pinFields,
     }),
     /** Load balancer or virtual IP in front of the servers, port 6443. @default the first server's address */
     apiAddress: address.optional(),

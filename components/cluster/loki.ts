@@ -6,6 +6,7 @@ import * as yaml from "yaml";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
 import { addressedPartSchema, appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
+import { dataVolume } from "./volume.ts";
 
 /** Section `loki` of a cluster's configuration. */
 export const lokiSchema = addressedPartSchema({
@@ -201,7 +202,15 @@ export class Loki extends pulumi.ComponentResource {
       { metadata: { ...metadata, name: configMapName }, data: { "loki.yaml": lokiConfig } },
       child,
     );
-    const claim = this.#claim(name, args, namespace);
+    const claim = dataVolume(
+      `${name}-data`,
+      {
+        metadata: { ...metadata, name: claimName },
+        sizeGibibytes: args.config.storageGibibytes,
+        storageClass: args.storageClass,
+      },
+      { ...child, protect: args.protect },
+    );
     new k8s.apps.v1.Deployment(
       `${name}-server`,
       { metadata, spec: toLokiSpec(args.config, args.image, configMapName) },
@@ -217,28 +226,5 @@ export class Loki extends pulumi.ComponentResource {
       child,
     );
     this.registerOutputs({});
-  }
-
-  #claim(name: string, args: LokiArgs, namespace: pulumi.Resource): pulumi.Resource[] {
-    const size = args.config.storageGibibytes;
-    if (size === undefined) return [];
-    const claim = new k8s.core.v1.PersistentVolumeClaim(
-      `${name}-data`,
-      {
-        metadata: {
-          ...metadata,
-          name: claimName,
-          // A class that binds on first use stays pending until the pod exists, and the pod waits for this object.
-          annotations: { "pulumi.com/skipAwait": "true" },
-        },
-        spec: {
-          accessModes: ["ReadWriteOnce"],
-          storageClassName: args.storageClass,
-          resources: { requests: { storage: `${size}Gi` } },
-        },
-      },
-      childOptions(this, args, { dependsOn: [namespace], protect: args.protect }),
-    );
-    return [claim];
   }
 }

@@ -23,6 +23,7 @@ import {
   tracesPort,
 } from "./opentelemetry-pods.ts";
 import { appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
+import { dataVolume } from "./volume.ts";
 
 export interface OpenTelemetryArgs extends PartArgs {
   readonly config: OpenTelemetryConfig;
@@ -158,7 +159,15 @@ export class OpenTelemetry extends pulumi.ComponentResource {
       },
       child,
     );
-    const claim = this.#claim(name, args, child);
+    const claim = dataVolume(
+      `${name}-traces`,
+      {
+        metadata: { ...metadataOf(gatewayName), name: tracesClaim },
+        sizeGibibytes: args.config.traces.storageGibibytes,
+        storageClass: args.storageClass,
+      },
+      { ...child, protect: args.protect },
+    );
     new k8s.apps.v1.Deployment(
       `${name}-gateway`,
       {
@@ -183,29 +192,6 @@ export class OpenTelemetry extends pulumi.ComponentResource {
       },
       child,
     );
-  }
-
-  #claim(name: string, args: OpenTelemetryArgs, child: pulumi.CustomResourceOptions): pulumi.Resource[] {
-    const size = args.config.traces.storageGibibytes;
-    if (size === undefined) return [];
-    const claim = new k8s.core.v1.PersistentVolumeClaim(
-      `${name}-traces`,
-      {
-        metadata: {
-          ...metadataOf(gatewayName),
-          name: tracesClaim,
-          // A class that binds on first use stays pending until the pod exists, and the pod waits for this object.
-          annotations: { "pulumi.com/skipAwait": "true" },
-        },
-        spec: {
-          accessModes: ["ReadWriteOnce"],
-          storageClassName: args.storageClass,
-          resources: { requests: { storage: `${size}Gi` } },
-        },
-      },
-      { ...child, protect: args.protect },
-    );
-    return [claim];
   }
 }
 

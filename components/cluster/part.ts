@@ -11,6 +11,16 @@ export type PartMode = (typeof modes)[number];
 /** An http or https address. */
 export const urlSchema = z.url({ protocol: /^https?$/, error: "expected an http or https address" });
 
+/** A sha256 in the form that sha256sum prints. */
+export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/, "expected 64 hex digits in lower case");
+
+/** The two keys that pin a download in a section of the configuration. */
+export const pinFields = {
+  sha256: sha256Schema.optional(),
+  /** File in the format of sha256sum; relative to the project. */
+  sha256File: z.string().min(1).optional(),
+};
+
 /** Schema of a part's section: `mode` and the part's own keys, each with a default. */
 export function partSchema<S extends z.core.$ZodLooseShape>(shape: S, defaultMode: PartMode = "on") {
   return z.strictObject({ mode: z.enum(modes).default(defaultMode), ...shape });
@@ -54,4 +64,9 @@ export function appLabels(name: string): Record<string, string> {
 /** Labels of a part's objects. */
 export function objectLabels(name: string): Record<string, string> {
   return { ...appLabels(name), "app.kubernetes.io/part-of": "llm-serving-eval" };
+}
+
+/** Resources of a container whose CPU is not limited. */
+export function toResources(cpuRequest: string, memoryRequest: string, memoryLimit: string) {
+  return { requests: { cpu: cpuRequest, memory: memoryRequest }, limits: { memory: memoryLimit } };
 }

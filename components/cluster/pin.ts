@@ -1,22 +1,13 @@
 // Pins of downloads: the sha256 that a file must have, from the configuration or from a file in sha256sum's format.
 
 import * as fs from "node:fs";
-import * as z from "zod";
+import type * as z from "zod";
 import { UserError } from "../errors.ts";
+import { sha256Schema } from "./part.ts";
 import { resolvePath, type SshContext } from "./ssh.ts";
 
 /** A download that the user has not pinned yet; a preview may show it, an install may not. */
 const placeholderSha256 = "0".repeat(64);
-
-/** A sha256 in the form that sha256sum prints. */
-export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/, "expected 64 hex digits in lower case");
-
-/** The two keys that pin a download in a section of the configuration. */
-export const pinFields = {
-  sha256: sha256Schema.optional(),
-  /** File in the format of sha256sum; relative to the project. */
-  sha256File: z.string().min(1).optional(),
-};
 
 /** Reports a section that gives both keys. */
 export function checkPin(

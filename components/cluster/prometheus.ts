@@ -9,6 +9,7 @@ import { toNodeExporterSpec } from "./node-exporter.ts";
 import { addressedPartSchema, appLabels, childOptions, objectLabels, type PartArgs } from "./part.ts";
 import type { ScrapedPart } from "./platform-jobs.ts";
 import { prometheusPort, toScrapeConfig } from "./scrape-config.ts";
+import { dataVolume } from "./volume.ts";
 
 /** Section `prometheus` of a cluster's configuration. */
 export const prometheusSchema = addressedPartSchema({
@@ -56,12 +57,6 @@ const metadata = {
 } as const;
 /** `nobody`: Prometheus writes to its volume only. */
 const nobody = 65534;
-
-/** Under which address pods reach Prometheus; undefined when the cluster has none. */
-export function prometheusAddress(config: Pick<PrometheusConfig, "mode" | "url">): string | undefined {
-  if (config.mode === "off") return undefined;
-  return config.mode === "external" ? config.url?.replace(/\/+$/, "") : prometheusUrl;
-}
 
 /** The text of the configuration file. */
 export function toConfigText(
@@ -180,7 +175,15 @@ export class Prometheus extends pulumi.ComponentResource {
       { metadata: { ...metadata, name: configMapName }, data: { "prometheus.yml": configText } },
       child,
     );
-    const claim = this.#claim(name, args, child);
+    const claim = dataVolume(
+      `${name}-data`,
+      {
+        metadata: { ...metadata, name: claimName },
+        sizeGibibytes: args.config.storageGibibytes,
+        storageClass: args.storageClass,
+      },
+      { ...child, protect: args.protect ?? false },
+    );
     new k8s.apps.v1.Deployment(
       `${name}-server`,
       { metadata, spec: toPrometheusSpec(args.config, args.images.prometheus, configMapName) },
@@ -247,30 +250,5 @@ export class Prometheus extends pulumi.ComponentResource {
       child,
     );
     return [account, role, binding, lookupRole, lookupBinding];
-  }
-
-  #claim(name: string, args: PrometheusArgs, child: pulumi.CustomResourceOptions): pulumi.Resource[] {
-    const size = args.config.storageGibibytes;
-    if (size === undefined) {
-      return [];
-    }
-    const claim = new k8s.core.v1.PersistentVolumeClaim(
-      `${name}-data`,
-      {
-        metadata: {
-          ...metadata,
-          name: claimName,
-          // A class that binds on first use stays pending until the pod exists, and the pod waits for this object.
-          annotations: { "pulumi.com/skipAwait": "true" },
-        },
-        spec: {
-          accessModes: ["ReadWriteOnce"],
-          storageClassName: args.storageClass,
-          resources: { requests: { storage: `${size}Gi` } },
-        },
-      },
-      { ...child, protect: args.protect ?? false },
-    );
-    return [claim];
   }
 }

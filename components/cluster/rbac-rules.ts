@@ -1,7 +1,12 @@
 // What each role may do: exact rules, no wildcards.
 
 import type * as k8s from "@pulumi/kubernetes";
-import type { Subject } from "./rbac.ts";
+
+/** Somebody who gets rights, as the configuration names them. */
+export type Subject =
+  | { readonly kind: "Group"; readonly name: string }
+  | { readonly kind: "User"; readonly name: string }
+  | { readonly kind: "ServiceAccount"; readonly name: string; readonly namespace: string };
 
 type Rule = k8s.types.input.rbac.v1.PolicyRule;
 

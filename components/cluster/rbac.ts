@@ -9,6 +9,7 @@ import {
   names,
   nodeReaderRules,
   operatorRules,
+  type Subject,
   toRoleRef,
   toSubjects,
   viewerRules,
@@ -42,7 +43,6 @@ export const rbacSchema = partSchema({
 });
 
 export type RbacConfig = z.output<typeof rbacSchema>;
-export type Subject = z.output<typeof subjectSchema>;
 
 export interface RbacArgs extends PartArgs {
   readonly config: RbacConfig;

@@ -5,7 +5,7 @@ import { get } from "node:https";
 import { parse } from "yaml";
 import { isGpuFault } from "../../experiments/faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
-import type { Subject } from "../cluster/rbac.ts";
+import type { Subject } from "../cluster/rbac-rules.ts";
 import { UserError } from "../errors.ts";
 import { images as defaultImages, type Images } from "../versions.ts";
 import type { StandIn } from "./run-config.ts";

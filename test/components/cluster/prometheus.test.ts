@@ -11,7 +11,6 @@ import {
   apiServerRules,
   Prometheus,
   type PrometheusArgs,
-  prometheusAddress,
   prometheusRules,
   prometheusSchema,
   toConfigText,
@@ -313,14 +312,6 @@ test("it may read metrics and look up targets, and nothing else", () => {
     "services",
     "endpointslices",
   ]);
-});
-
-test("the address in each mode", () => {
-  expect(prometheusAddress(defaults)).toBe("http://prometheus.monitoring.svc:9090");
-  expect(prometheusAddress({ mode: "off" })).toBeUndefined();
-  expect(prometheusAddress({ mode: "external", url: "https://metrics.example.org/prometheus/" })).toBe(
-    "https://metrics.example.org/prometheus",
-  );
 });
 
 test("an external one needs an address", () => {
