@@ -1,0 +1,3 @@
+module llmeval/bench/peers/stub
+
+go 1.26

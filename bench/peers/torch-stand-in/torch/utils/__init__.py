@@ -1,0 +1,3 @@
+"""See torch."""
+
+from . import data as data

@@ -1,0 +1,3 @@
+"""See torch."""
+
+from . import IterableDataset as IterableDataset
