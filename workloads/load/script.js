@@ -1,4 +1,4 @@
-// Plays the load spec with the extension k6/x/llmeval: one iteration per scheduled request, one virtual user per worker.
+// Plays the load spec with the extension k6/x/llmeval: one virtual user per worker.
 import llmeval from "k6/x/llmeval";
 
 const plan = llmeval.plan(__ENV.LLMEVAL_LOAD_SPEC ?? "/config/load.json");
@@ -6,9 +6,9 @@ const plan = llmeval.plan(__ENV.LLMEVAL_LOAD_SPEC ?? "/config/load.json");
 export const options = {
   scenarios: {
     load: {
-      executor: "shared-iterations",
+      executor: plan.executor,
       vus: plan.played ? 1 : plan.workers,
-      iterations: plan.played ? 1 : plan.requests,
+      iterations: plan.played ? 1 : plan.iterations,
       maxDuration: `${Math.ceil(plan.maxDurationSeconds)}s`,
       gracefulStop: `${Math.ceil(plan.requestTimeoutSeconds)}s`,
     },

@@ -1,4 +1,4 @@
-// Package llmeval is the k6 extension k6/x/llmeval: an open-loop load generator for streaming LLM endpoints.
+// Package llmeval is the k6 extension k6/x/llmeval: a load generator for streaming LLM endpoints.
 package llmeval
 
 import (
@@ -46,9 +46,11 @@ func (i *instance) plan(file string) (map[string]any, error) {
 		return nil, root.err
 	}
 	player := root.player
+	executor, iterations := player.executor()
 	return map[string]any{
 		"played":                player.played,
-		"requests":              len(player.requests),
+		"executor":              executor,
+		"iterations":            iterations,
 		"workers":               player.workers(),
 		"t0TimeoutSeconds":      player.spec.T0TimeoutSeconds + longestLead.Seconds(),
 		"maxDurationSeconds":    player.longestPlay().Seconds(),
@@ -60,7 +62,7 @@ func (i *instance) prepare() error {
 	return i.root.player.prepare(i.vu.Context())
 }
 
-// play blocks the virtual user, and only it, until its request has ended.
+// play blocks the virtual user, and only it, until what it plays has ended.
 func (i *instance) play() {
 	i.root.player.play(i.vu.Context(), int(i.vu.State().VUID)-1)
 }

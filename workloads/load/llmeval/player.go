@@ -1,26 +1,23 @@
-// The player: waits for T0, plays the schedule with all workers, and leaves the files behind.
+// The player: the state that all workers share, and what k6 has to know of it.
 
 package llmeval
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
 const (
-	version = "0.1.0"
+	version = "0.2.0"
+
+	// unplannedRows may wait for the disk besides those of the schedule before a worker waits, too.
+	unplannedRows = 1 << 16
 
 	timelinePoll = 100 * time.Millisecond
 	signalGrace  = 200 * time.Millisecond
@@ -39,17 +36,27 @@ type player struct {
 	played   bool
 	client   *client
 	started  time.Time
+	// order holds the indexes of the cells by their start; taken counts, per cell, the requests of a closed loop.
+	order  []int
+	taken  []atomic.Int64
+	levels *levels
+	dead   deadWatch
 
 	// ctx ends when the run is aborted; its cause is the reason.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	log    *rowLog
-	t0     atomic.Pointer[time.Time]
-	ready  time.Time
-	next   atomic.Int64
-	sent   atomic.Int64
-	active sync.WaitGroup
+	log   *rowLog
+	t0    atomic.Pointer[time.Time]
+	atT0  atomic.Pointer[reading]
+	ready time.Time
+	next  atomic.Int64
+	// made numbers the requests of a closed loop.
+	made atomic.Int64
+	// unplanned counts the requests that no schedule knows: those of closed loops, and later turns.
+	unplanned atomic.Int64
+	sent      atomic.Int64
+	active    sync.WaitGroup
 	// interrupted says that k6 stopped a worker.
 	interrupted atomic.Bool
 	finished    sync.Once
@@ -61,173 +68,68 @@ func newPlayer(file string) (*player, error) {
 	if err != nil {
 		return nil, err
 	}
+	return playerOf(spec), nil
+}
+
+func playerOf(spec *Spec) *player {
 	p := &player{spec: spec, started: time.Now(), played: hasPlayed(spec), client: newClient(spec)}
 	p.requests = schedule(spec)
-	p.sha256 = scheduleSha256(p.requests)
+	p.sha256 = scheduleSha256(spec, p.requests)
+	p.taken = make([]atomic.Int64, len(spec.Cells))
+	for i := range spec.Cells {
+		p.order = append(p.order, i)
+	}
+	slices.SortStableFunc(p.order, func(a, b int) int {
+		return cmp.Compare(spec.Cells[a].StartOffsetSeconds, spec.Cells[b].StartOffsetSeconds)
+	})
+	p.levels = newLevels(spec, p.requests, p.order)
+	p.dead.limit = seconds(spec.StopAfterDeadSeconds)
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
-	return p, nil
+	return p
 }
 
 // workers is the number of virtual users: k6 takes no more of them than there are iterations.
 func (p *player) workers() int {
+	if p.spec.closedLoop() {
+		return p.spec.mostInFlight()
+	}
 	return min(p.spec.Workers, len(p.requests))
 }
 
+// executor of k6 and its number of iterations: in an open loop the workers share one iteration per request of the
+// schedule; in a closed loop each worker plays its part of all cells in one.
+func (p *player) executor() (string, int) {
+	if p.spec.closedLoop() {
+		return "per-vu-iterations", 1
+	}
+	return "shared-iterations", len(p.requests)
+}
+
 // longestPlay bounds the time from the gate's file to the last row: a target that lets every request time out makes each
-// worker late by one timeout per request.
+// worker late by one timeout per request. A worker of a closed loop, and a session's later turn, sends nothing after its
+// cell's end: each is late by one timeout at most.
 func (p *player) longestPlay() time.Duration {
-	rounds := math.Ceil(float64(len(p.requests)) / float64(p.workers()))
+	rounds := 1.0
+	if !p.spec.closedLoop() {
+		rounds += math.Ceil(float64(len(p.requests)) / float64(p.workers()))
+	}
 	return longestLead + endOffset(p.spec) + time.Duration(rounds)*seconds(p.spec.RequestTimeoutSeconds) + time.Minute
-}
-
-// prepare opens the files, says that it is ready and returns shortly before T0. On an error the run is over and the
-// files are complete.
-func (p *player) prepare(ctx context.Context) error {
-	if err := os.MkdirAll(p.spec.OutputDir, 0o755); err != nil {
-		return err
-	}
-	if err := setAside(p.spec.OutputDir); err != nil {
-		return err
-	}
-	log, err := openRowLog(p.path(requestsFile), len(p.requests), p.tick)
-	if err != nil {
-		return err
-	}
-	p.log = log
-	p.watchSignals()
-	err = p.awaitT0(ctx)
-	if err != nil {
-		p.cancel(err)
-		return errors.Join(err, p.finish())
-	}
-	return nil
-}
-
-func (p *player) awaitT0(ctx context.Context) error {
-	ready := readyReport{SchemaVersion: schemaVersion, PID: os.Getpid(), Requests: len(p.requests), ScheduleSha256: p.sha256}
-	if err := writeJSON(p.path(readyFile), ready); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(seconds(p.spec.T0TimeoutSeconds))
-	for {
-		t0, found, err := readT0(p.spec.TimelineFile)
-		if err != nil {
-			return err
-		}
-		if found {
-			p.start(ctx, t0)
-			return p.stopCause(ctx)
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("no T0 within t0TimeoutSeconds (%v): %s has not appeared; see the gate Job",
-				p.spec.T0TimeoutSeconds, p.spec.TimelineFile)
-		}
-		select {
-		case <-time.After(timelinePoll):
-		case <-ctx.Done():
-			return p.stopCause(ctx)
-		case <-p.ctx.Done():
-			return p.stopCause(ctx)
-		}
-	}
-}
-
-// start fixes T0 on the monotonic clock, so that a step of the wall clock moves nothing, and opens the connections.
-func (p *player) start(ctx context.Context, wall time.Time) {
-	p.ready = time.Now()
-	t0 := p.ready.Add(wall.Sub(p.ready))
-	p.t0.Store(&t0)
-	if p.ready.After(t0) || !sleepUntil(ctx, t0.Add(-warmLead)) {
-		return
-	}
-	p.client.openConnections(ctx, p.workers())
-	time.AfterFunc(time.Until(t0)+warmKeep, p.client.closeUnused)
-}
-
-func (p *player) stopCause(ctx context.Context) error {
-	if ctx.Err() != nil {
-		p.interrupted.Store(true)
-	}
-	if reason := p.abortReason(); reason != "" {
-		return errors.New(reason)
-	}
-	return nil
-}
-
-// watchSignals ends the run on the first signal. k6 does the same on its own; this one knows the signal's name.
-func (p *player) watchSignals() {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		defer signal.Stop(signals)
-		select {
-		case received := <-signals:
-			p.cancel(fmt.Errorf("signal: %v", received))
-		case <-p.ctx.Done():
-		}
-	}()
-}
-
-// play takes the next request of the schedule, waits until it is due and sends it. A request that is late is sent at
-// once. It returns when the request has its row.
-func (p *player) play(stop context.Context, worker int) {
-	p.active.Add(1)
-	defer p.active.Done()
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	defer context.AfterFunc(stop, func() {
-		p.interrupted.Store(true)
-		cancel()
-	})()
-
-	t0 := *p.t0.Load()
-	if p.spec.SpawnRatePerSecond > 0 && !sleepUntil(ctx, t0.Add(seconds(float64(worker)/p.spec.SpawnRatePerSecond))) {
-		return // finish writes the row
-	}
-	index := p.next.Add(1) - 1
-	if index >= int64(len(p.requests)) {
-		return
-	}
-	request := &p.requests[index]
-	due := t0.Add(request.at)
-	r := p.row(request)
-	r.Worker = &worker
-	defer func() { p.log.rows <- r }()
-	made, err := p.client.build(request)
-	if err != nil {
-		r.fail(statusParseError, "request: "+err.Error())
-		return
-	}
-	if p.missed(due) {
-		r.fail(statusAborted, "not sent: "+p.missedReason())
-		return
-	}
-	if !sleepUntil(ctx, due) {
-		r.fail(statusAborted, "not sent: "+p.abortReason())
-		return
-	}
-	p.sent.Add(1)
-	sent := p.client.send(ctx, made, r)
-	lag := sent.Sub(due).Nanoseconds()
-	r.LagNs = &lag
-	// One wall anchor, the monotonic clock for the rest: due carries T0's wall time.
-	r.SentUnixNs = unixNs(due.Add(time.Duration(lag)))
 }
 
 func (p *player) missed(due time.Time) bool {
 	return p.ready.Sub(due) > lateStart
 }
 
-func (p *player) missedReason() string {
-	return fmt.Sprintf("the load generator was ready %.1f s after T0", p.ready.Sub(*p.t0.Load()).Seconds())
+// firstDue is the time of the first request, from T0.
+func (p *player) firstDue() time.Duration {
+	if p.spec.closedLoop() {
+		return startOffset(p.spec)
+	}
+	return p.requests[0].at
 }
 
-func (p *player) row(request *scheduled) *row {
-	r := newRow(p.spec.ExperimentID, request)
-	if t0 := p.t0.Load(); t0 != nil {
-		r.ScheduledUnixNs = unixNs(t0.Add(request.at))
-	}
-	return r
+func (p *player) missedReason() string {
+	return fmt.Sprintf("the load generator was ready %.1f s after T0", p.ready.Sub(*p.t0.Load()).Seconds())
 }
 
 // abortReason is empty for a run that is whole.
@@ -247,95 +149,4 @@ func (p *player) abortReason() string {
 	default:
 		return ""
 	}
-}
-
-// finish writes a row for every request that has none, and the report. It may be called more than once.
-func (p *player) finish() error {
-	var result error
-	p.finished.Do(func() { result = p.end() })
-	return result
-}
-
-func (p *player) end() error {
-	remaining := p.next.Swap(int64(len(p.requests)))
-	reason := p.abortReason()
-	if remaining < int64(len(p.requests)) && reason == "" {
-		reason = "k6 ended before every request was taken"
-	}
-	if t0 := p.t0.Load(); reason == "" && t0 != nil && p.missed(t0.Add(p.requests[0].at)) {
-		reason = p.missedReason()
-	}
-	// Whatever still runs ends now.
-	p.cancel(errors.New("the run has ended"))
-	p.active.Wait()
-	for ; remaining < int64(len(p.requests)); remaining++ {
-		r := p.row(&p.requests[remaining])
-		r.fail(statusAborted, "not sent: "+reason)
-		p.log.rows <- r
-	}
-	logErr := p.log.close()
-	if logErr != nil {
-		reason = strings.TrimPrefix(reason+"; "+requestsFile+": "+logErr.Error(), "; ")
-	}
-	if reason == "" && p.log.aborted > 0 {
-		reason = "k6 ended before every request had its response"
-	}
-	p.client.closeUnused()
-	p.client.transport.CloseIdleConnections()
-	report := loadReport{
-		SchemaVersion:  schemaVersion,
-		ExperimentID:   p.spec.ExperimentID,
-		LoadGenerator:  fmt.Sprintf("k6 %s + llmeval extension %s", k6Version(), version),
-		StartedUnixNs:  unixNs(p.started),
-		EndedUnixNs:    unixNs(time.Now()),
-		ScheduleSha256: p.sha256,
-		Requests: requestCounts{
-			Scheduled: len(p.requests), Sent: int(p.sent.Load()), OK: p.log.ok, Failed: p.log.failed,
-		},
-		LagNs:      lagStatistics(p.log.lags),
-		CPUSeconds: cpuSeconds(),
-		GoMaxProcs: runtime.GOMAXPROCS(0),
-		Workers:    p.workers(),
-	}
-	if t0 := p.t0.Load(); t0 != nil {
-		report.T0UnixNs = unixNs(*t0)
-	}
-	if reason != "" {
-		report.Aborted, report.AbortReason = true, &reason
-	}
-	return errors.Join(logErr, writeJSON(p.path(loadFile), report))
-}
-
-// tick reports progress. A failure to do so is none of the run.
-func (p *player) tick(log *rowLog) {
-	report := progressReport{
-		Scheduled: len(p.requests), Sent: int(p.sent.Load()), Completed: log.ok, Failed: log.failed,
-	}
-	if t0 := p.t0.Load(); t0 != nil {
-		report.EndsUnixNs = unixNs(t0.Add(endOffset(p.spec)))
-	}
-	_ = writeJSON(p.path(progressFile), report)
-}
-
-func (p *player) path(name string) string {
-	return filepath.Join(p.spec.OutputDir, name)
-}
-
-func cpuSeconds() float64 {
-	var usage syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
-		return 0
-	}
-	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
-}
-
-func k6Version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == "go.k6.io/k6/v2" {
-				return strings.TrimPrefix(module.Version, "v")
-			}
-		}
-	}
-	return "unknown"
 }

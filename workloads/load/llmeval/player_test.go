@@ -76,25 +76,20 @@ func serve(t *testing.T, s *stub) *Spec {
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
 	return &Spec{
-		SchemaVersion: 1, ExperimentID: "smoke-r1-3f9ac2", Seed: 1, Workers: 8, SpawnRatePerSecond: 1000,
+		SchemaVersion: 1, ExperimentID: "smoke-r1-3f9ac2", Prompts: Prompts{Kind: promptsRandom}, Seed: 1, Workers: 8, SpawnRatePerSecond: 1000,
 		RequestTimeoutSeconds: 5, T0TimeoutSeconds: 5, TimelineFile: filepath.Join(dir, "timeline.json"), OutputDir: filepath.Join(dir, "load"),
 		Target: Target{URL: server.URL + "/v1/chat/completions", Model: "m", API: "chat", Stream: true, Headers: map[string]string{"X-Team": "a"}},
-		Cells: []Cell{{ID: "rate-20", DurationSeconds: 0.5, RatePerSecond: 20, Arrivals: "constant", PromptTokens: 6, OutputTokens: 5,
+		Cells: []Cell{{ID: "rate-20", DurationSeconds: 0.5, RatePerSecond: 20, Arrivals: "constant", PromptTokens: fixedLength(6), OutputTokens: fixedLength(5),
 			Phases: []Phase{{Name: "warm-up", DurationSeconds: 0.1}, {Name: "before", StartOffsetSeconds: 0.1, DurationSeconds: 0.4}}}},
 	}
 }
 
 func makePlayer(t *testing.T, spec *Spec) *player {
 	t.Helper()
-	text, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
+	if problems := spec.problems(); len(problems) > 0 {
+		t.Fatal(problems)
 	}
-	p, err := newPlayer(write(t, "load.json", string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return playerOf(spec)
 }
 
 func writeTimeline(t *testing.T, spec *Spec, t0 time.Time) {
@@ -105,11 +100,15 @@ func writeTimeline(t *testing.T, spec *Spec, t0 time.Time) {
 	}
 }
 
-// playAll does what k6 does: one call per request, spread over the workers.
+// playAll does what k6 does with each of the two executors: calls that the workers share, or one call per worker.
 func playAll(ctx context.Context, p *player) {
 	var group sync.WaitGroup
-	calls := make(chan struct{}, len(p.requests))
-	for range p.requests {
+	executor, iterations := p.executor()
+	if executor == "per-vu-iterations" {
+		iterations = p.workers()
+	}
+	calls := make(chan struct{}, iterations)
+	for range iterations {
 		calls <- struct{}{}
 	}
 	close(calls)
@@ -235,7 +234,7 @@ func TestPlayAgainstKnownTimes(t *testing.T) {
 		t.Error(err)
 	}
 
-	want := `{"ignore_eos":true,"max_tokens":5,"messages":[{"content":"` + prompt(1, &scheduled{cell: &spec.Cells[0], indexInCell: 3}) +
+	want := `{"ignore_eos":true,"max_tokens":5,"messages":[{"content":"` + prompt(1, &spec.Prompts, &scheduled{cell: &spec.Cells[0], indexInCell: 3, promptTokens: 6}) +
 		`","role":"user"}],"model":"m","stream":true,"stream_options":{"include_usage":true},"temperature":0}`
 	if got := string(endpoint.bodies["smoke-r1-3f9ac2-000003"]); got != want {
 		t.Errorf("body\n got %s\nwant %s", got, want)
@@ -343,7 +342,7 @@ func TestWholeResponsesAndCompletions(t *testing.T) {
 	if r.Status != statusOK || r.TTFTNs != nil || r.TPOTNs != nil || *r.OutputTokens != 5 || r.DoneNs == nil {
 		t.Errorf("row %+v", r)
 	}
-	want := `{"ignore_eos":true,"max_tokens":5,"model":"m","prompt":"` + prompt(1, &scheduled{cell: &spec.Cells[0]}) + `","stream":false,"temperature":0}`
+	want := `{"ignore_eos":true,"max_tokens":5,"model":"m","prompt":"` + prompt(1, &spec.Prompts, &scheduled{cell: &spec.Cells[0], promptTokens: 6}) + `","stream":false,"temperature":0}`
 	if got := string(endpoint.bodies[r.RequestID]); got != want {
 		t.Errorf("body\n got %s\nwant %s", got, want)
 	}

@@ -12,8 +12,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -38,6 +41,8 @@ type client struct {
 
 	mutex sync.Mutex
 	warm  []net.Conn
+	// socketErrors counts failures whose cause lies on this side: no more files, ports or buffers.
+	socketErrors atomic.Int64
 }
 
 // warmConnection is a connection that was opened ahead of T0: its first request does not pay for it.
@@ -53,7 +58,7 @@ func newClient(spec *Spec) *client {
 	}
 	c.transport = &http.Transport{
 		DialContext:         c.dial,
-		MaxIdleConnsPerHost: spec.Workers,
+		MaxIdleConnsPerHost: spec.mostInFlight(),
 		IdleConnTimeout:     idleTimeout,
 		DisableCompression:  true,
 		ReadBufferSize:      readSize,
@@ -104,13 +109,25 @@ func (c *client) closeUnused() {
 	c.warm = nil
 }
 
+// messages returns what a request asks: the messages of its session so far, and its own.
+func (c *client) messages(request *scheduled, history []message) []message {
+	if c.spec.Prompts.Kind == promptsFile {
+		line := c.spec.line(request)
+		if len(line.Messages) > 0 {
+			return line.Messages
+		}
+		return []message{{Role: "user", Content: line.Prompt}}
+	}
+	own := message{Role: "user", Content: prompt(c.spec.Seed, &c.spec.Prompts, request)}
+	return append(slices.Clip(history), own)
+}
+
 // build makes the request. Everything that can be done before the send is done here.
-func (c *client) build(request *scheduled) (*http.Request, error) {
-	text := prompt(c.spec.Seed, request)
+func (c *client) build(id string, messages []message, outputTokens int) (*http.Request, error) {
 	body := map[string]any{
 		"model":      c.spec.Target.Model,
-		"max_tokens": request.cell.OutputTokens,
-		// With end-of-sequence ignored every response has the same length.
+		"max_tokens": outputTokens,
+		// With end-of-sequence ignored every response has the length that was asked for.
 		"ignore_eos":  true,
 		"temperature": 0,
 		"stream":      c.spec.Target.Stream,
@@ -119,9 +136,9 @@ func (c *client) build(request *scheduled) (*http.Request, error) {
 		body["stream_options"] = map[string]any{"include_usage": true}
 	}
 	if c.spec.Target.API == "chat" {
-		body["messages"] = []map[string]string{{"role": "user", "content": text}}
+		body["messages"] = messages
 	} else {
-		body["prompt"] = text
+		body["prompt"] = messages[len(messages)-1].Content
 	}
 	encoded, err := json.Marshal(body)
 	if err != nil {
@@ -136,7 +153,7 @@ func (c *client) build(request *scheduled) (*http.Request, error) {
 	for name, value := range c.spec.Target.Headers {
 		made.Header.Set(name, value)
 	}
-	made.Header.Set("X-Request-Id", requestID(c.spec.ExperimentID, request.index))
+	made.Header.Set("X-Request-Id", id)
 	return made, nil
 }
 
@@ -163,6 +180,9 @@ func (c *client) send(parent context.Context, made *http.Request, r *row) time.T
 	if err != nil {
 		r.DoneNs = nanoseconds(&headers)
 		r.E2ENs = r.DoneNs
+		if isOwnSocketError(err) {
+			c.socketErrors.Add(1)
+		}
 		r.fail(failure(parent, ctx, statusConnectionError), err.Error())
 		return sent
 	}
@@ -229,4 +249,11 @@ func failure(parent, ctx context.Context, otherwise string) string {
 	default:
 		return otherwise
 	}
+}
+
+// isOwnSocketError says that this machine could not open or use a socket; the target has no part in it.
+func isOwnSocketError(err error) bool {
+	return slices.ContainsFunc(
+		[]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM},
+		func(number syscall.Errno) bool { return errors.Is(err, number) })
 }

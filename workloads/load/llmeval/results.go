@@ -53,11 +53,16 @@ type loadReport struct {
 	CPUSeconds     float64       `json:"cpuSeconds"`
 	GoMaxProcs     int           `json:"goMaxProcs"`
 	Workers        int           `json:"workers"`
-	Aborted        bool          `json:"aborted"`
-	AbortReason    *string       `json:"abortReason"`
+	// SelfCheck is null where T0 was not reached.
+	SelfCheck *selfCheck `json:"selfCheck"`
+	// SkippedCells lie above a level that was saturated; SaturatedCells say how it showed.
+	SkippedCells   []string        `json:"skippedCells"`
+	SaturatedCells []saturatedCell `json:"saturatedCells"`
+	Aborted        bool            `json:"aborted"`
+	AbortReason    *string         `json:"abortReason"`
 }
 
-// requestCounts: ok + failed = scheduled. A request that was never sent has failed.
+// requestCounts: ok + failed = scheduled, of the cells that were played. A request that was never sent has failed.
 type requestCounts struct {
 	Scheduled int `json:"scheduled"`
 	Sent      int `json:"sent"`
@@ -149,7 +154,9 @@ type rowLog struct {
 	onTick func(*rowLog)
 
 	// The rest belongs to the goroutine until ended is closed.
-	lags []int64
+	lags, ownLags []int64
+	// waited counts the requests that waited for a free worker.
+	waited int
 	// failed counts the aborted ones too.
 	ok, failed, aborted int
 	err                 error
@@ -207,6 +214,10 @@ func (l *rowLog) count(r *row) {
 	}
 	if r.LagNs != nil {
 		l.lags = append(l.lags, *r.LagNs)
+		l.ownLags = append(l.ownLags, r.ownLag.Nanoseconds())
+		if r.workerWait > maxOwnLag {
+			l.waited++
+		}
 	}
 }
 

@@ -72,12 +72,13 @@ func TestHasPlayed(t *testing.T) {
 }
 
 func TestRowJSON(t *testing.T) {
-	cell := Cell{ID: "rate-4", PromptTokens: 64, OutputTokens: 3}
-	r := newRow("smoke-r1-3f9ac2", &scheduled{index: 17, cell: &cell, phase: "before"})
+	spec := &Spec{ExperimentID: "smoke-r1-3f9ac2", Prompts: Prompts{Kind: promptsRandom}}
+	cell := Cell{ID: "rate-4"}
+	r := newRow(spec, &scheduled{index: 17, cell: &cell, phase: "before", promptTokens: 64, outputTokens: 3})
 	unsent := `{"requestId":"smoke-r1-3f9ac2-000017","cell":"rate-4","phase":"before","scheduledUnixNs":null,"sentUnixNs":null,"lagNs":null,` +
 		`"connectNs":null,"connectionReused":false,"headersNs":null,"firstChunkNs":null,"firstTokenNs":null,"lastTokenNs":null,"doneNs":null,` +
 		`"ttftNs":null,"itlNs":[],"chunkTokens":[],"e2eNs":null,"tpotNs":null,"status":"aborted","httpStatus":null,"error":null,` +
-		`"promptTokens":null,"outputTokens":null,"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":null,"worker":null,"responseBytes":0}`
+		`"promptTokens":null,"outputTokens":null,"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":null,"worker":null,"responseBytes":0,"session":null,"turn":null}`
 	check := func(want string) {
 		t.Helper()
 		got, err := json.Marshal(r)
@@ -97,5 +98,5 @@ func TestRowJSON(t *testing.T) {
 		`"sentUnixNs":"1790000000123456799","lagNs":10,"connectNs":null,"connectionReused":false,"headersNs":null,"firstChunkNs":10000000,` +
 		`"firstTokenNs":20000000,"lastTokenNs":40000000,"doneNs":60000000,"ttftNs":20000000,"itlNs":[10000000,10000000],"chunkTokens":[1,1,1],` +
 		`"e2eNs":60000000,"tpotNs":10000000,"status":"ok","httpStatus":null,"error":null,"promptTokens":64,"outputTokens":3,` +
-		`"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":"length","worker":3,"responseBytes":0}`)
+		`"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":"length","worker":3,"responseBytes":0,"session":null,"turn":null}`)
 }

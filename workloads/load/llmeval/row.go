@@ -63,29 +63,51 @@ type row struct {
 	Error                *string `json:"error"`
 	PromptTokens         *int    `json:"promptTokens"`
 	OutputTokens         *int    `json:"outputTokens"`
-	ExpectedPromptTokens int     `json:"expectedPromptTokens"`
+	ExpectedPromptTokens *int    `json:"expectedPromptTokens"`
 	ExpectedOutputTokens int     `json:"expectedOutputTokens"`
 	FinishReason         *string `json:"finishReason"`
 	Worker               *int    `json:"worker"`
 	ResponseBytes        int     `json:"responseBytes"`
+	Session              *string `json:"session"`
+	Turn                 *int    `json:"turn"`
+
+	// answer is the response's text.
+	answer string
+	// ended is the end of the request; zero where it was not sent.
+	ended time.Time
+	// ownLag is the part of the lag that this process caused, workerWait the part in which no worker was free.
+	ownLag, workerWait time.Duration
 }
 
-func requestID(experimentID string, index int) string {
-	return fmt.Sprintf("%s-%06d", experimentID, index)
+// requestID is unique in an experiment. A session has the id of its first turn.
+func requestID(experimentID string, request *scheduled) string {
+	id := fmt.Sprintf("%s-%06d", experimentID, request.index)
+	if request.turn > 1 {
+		return fmt.Sprintf("%s-turn-%d", id, request.turn)
+	}
+	return id
 }
 
 // newRow returns the row of a request that has not been sent.
-func newRow(experimentID string, request *scheduled) *row {
-	return &row{
-		RequestID:            requestID(experimentID, request.index),
+func newRow(spec *Spec, request *scheduled) *row {
+	r := &row{
+		RequestID:            requestID(spec.ExperimentID, request),
 		Cell:                 request.cell.ID,
 		Phase:                request.phase,
 		ITLNs:                []int64{},
 		ChunkTokens:          []int{},
 		Status:               statusAborted,
-		ExpectedPromptTokens: request.cell.PromptTokens,
-		ExpectedOutputTokens: request.cell.OutputTokens,
+		ExpectedPromptTokens: spec.expectedPromptTokens(request),
+		ExpectedOutputTokens: request.outputTokens,
 	}
+	if request.turn > 0 {
+		first := *request
+		first.turn = 1
+		session := requestID(spec.ExperimentID, &first)
+		turn := request.turn
+		r.Session, r.Turn = &session, &turn
+	}
+	return r
 }
 
 // take copies what the response says into the row and derives the metrics.
@@ -100,6 +122,7 @@ func (r *row) take(result outcome) {
 		r.ITLNs = append(r.ITLNs, gap.Nanoseconds())
 	}
 	r.ChunkTokens = append(r.ChunkTokens, result.chunkTokens...)
+	r.answer = string(result.answer)
 	r.PromptTokens, r.OutputTokens, r.FinishReason = result.promptTokens, result.outputTokens, result.finishReason
 	r.TTFTNs = r.FirstTokenNs
 	r.E2ENs = r.DoneNs

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 	"sort"
 	"time"
@@ -16,25 +15,44 @@ import (
 // unassignedPhase marks a request whose time lies in none of its cell's phases.
 const unassignedPhase = "unassigned"
 
-// scheduled is one request of the schedule.
+// scheduled is one request.
 type scheduled struct {
 	index int
-	// indexInCell and the cell's id seed the prompt, so that another cell more or less changes no prompt.
+	// indexInCell and the cell's id seed the lengths and the prompt, so that another cell more or less changes neither.
 	indexInCell int
 	cell        *Cell
 	phase       string
 	// at counts from T0.
 	at time.Duration
+	// turn counts from 1 in a session; 0 where there are no sessions.
+	turn int
+	// promptTokens of the request's own text; 0 where it comes from a file.
+	promptTokens int
+	outputTokens int
 }
 
-// schedule returns the requests of all cells in the order in which they are due.
+// use names what a random number is for; each turn has its own.
+func (r *scheduled) use(name string) string {
+	if r.turn <= 1 {
+		return name
+	}
+	return fmt.Sprintf("%s of turn %d", name, r.turn)
+}
+
+// schedule returns the requests of all cells in the order in which they are due; of a multi-turn session the first turn.
+// A closed loop has none: its requests are made as workers become free.
 func schedule(spec *Spec) []scheduled {
 	var all []scheduled
+	if spec.closedLoop() {
+		return all
+	}
 	for i := range spec.Cells {
 		cell := &spec.Cells[i]
 		start := seconds(cell.StartOffsetSeconds)
 		for j, at := range arrivals(cell, spec.Seed) {
-			all = append(all, scheduled{indexInCell: j, cell: cell, phase: phaseAt(cell, at), at: start + at})
+			request := newRequest(spec, cell, j)
+			request.phase, request.at = phaseAt(cell, at), start+at
+			all = append(all, request)
 		}
 	}
 	sort.SliceStable(all, func(a, b int) bool { return all[a].at < all[b].at })
@@ -44,39 +62,54 @@ func schedule(spec *Spec) []scheduled {
 	return all
 }
 
-// arrivals returns the times of one cell's requests, counted from the start of the cell.
-//
-// All three kinds send the same number of requests: the points i/rate that lie before the cell's end.
-//   - constant: at[i] = i/rate.
-//   - poisson: a Poisson process conditioned on that number: exponential gaps, rescaled so that the number over the
-//     duration is exact. Cells of one level stay comparable, and the achieved rate does not vary with the seed.
-//   - burst: burstSize requests at once, every burstSize/rate seconds.
-func arrivals(cell *Cell, seed uint64) []time.Duration {
-	// The small term keeps 0.1 * 30 at 3 points.
-	count := int(math.Ceil(cell.RatePerSecond*cell.DurationSeconds - 1e-9))
-	at := make([]time.Duration, count)
-	switch cell.Arrivals {
-	case "poisson":
-		random := newRandom(seed, "arrivals", cell.ID, 0)
-		sums := make([]float64, count+1)
-		total := 0.0
-		for i := range sums {
-			total += -math.Log(1 - unit(random))
-			sums[i] = total
-		}
-		for i := range at {
-			at[i] = seconds(sums[i] / total * cell.DurationSeconds)
-		}
-	case "burst":
-		for i := range at {
-			at[i] = seconds(float64(i/cell.BurstSize*cell.BurstSize) / cell.RatePerSecond)
-		}
-	default:
-		for i := range at {
-			at[i] = seconds(float64(i) / cell.RatePerSecond)
+// newRequest returns the request, or first turn, of this number in a cell, with its lengths.
+func newRequest(spec *Spec, cell *Cell, indexInCell int) scheduled {
+	request := scheduled{cell: cell, indexInCell: indexInCell}
+	if spec.Prompts.Kind == promptsMultiTurn {
+		request.turn = 1
+	}
+	request.drawLengths(spec)
+	return request
+}
+
+// nextTurn returns the turn of the session that follows this one.
+func (r *scheduled) nextTurn(spec *Spec) scheduled {
+	next := *r
+	next.turn++
+	next.drawLengths(spec)
+	return next
+}
+
+func (r *scheduled) drawLengths(spec *Spec) {
+	draw := func(name string, length Length) int {
+		return length.draw(newRandom(spec.Seed, r.use(name), r.cell.ID, r.indexInCell))
+	}
+	r.promptTokens = draw("promptTokens", r.cell.PromptTokens)
+	r.outputTokens = draw("outputTokens", r.cell.OutputTokens)
+	if spec.Prompts.Kind == promptsFile {
+		r.promptTokens = 0
+		if line := spec.line(r); line.OutputTokens > 0 {
+			r.outputTokens = line.OutputTokens
 		}
 	}
-	return at
+}
+
+// line of the prompt file that a request takes: each cell goes through the file from its start, again and again.
+func (s *Spec) line(request *scheduled) *promptLine {
+	return &s.lines[request.indexInCell%len(s.lines)]
+}
+
+// expectedPromptTokens counts the tokens of the text that a request sends; nil where it is not known: in a prompt of a
+// file, and from a session's second turn on, which also sends the answers.
+func (s *Spec) expectedPromptTokens(request *scheduled) *int {
+	tokens := request.promptTokens
+	switch {
+	case s.Prompts.Kind == promptsFile || request.turn > 1:
+		return nil
+	case s.Prompts.Kind == promptsSharedPrefix:
+		tokens += s.Prompts.PrefixTokens
+	}
+	return &tokens
 }
 
 func phaseAt(cell *Cell, at time.Duration) string {
@@ -89,17 +122,35 @@ func phaseAt(cell *Cell, at time.Duration) string {
 	return unassignedPhase
 }
 
-// scheduleSha256 identifies the schedule: one line per request, in order.
-func scheduleSha256(all []scheduled) string {
+// scheduleSha256 identifies what is played: one line per request, in order; in a closed loop one line per cell.
+func scheduleSha256(spec *Spec, all []scheduled) string {
 	hash := sha256.New()
-	for _, request := range all {
+	for i := range all {
+		request, tokens := &all[i], 0
+		if expected := spec.expectedPromptTokens(request); expected != nil {
+			tokens = *expected
+		}
 		fmt.Fprintf(hash, "%d\t%s\t%s\t%d\t%d\t%d\n", request.index, request.cell.ID, request.phase, request.at.Nanoseconds(),
-			request.cell.PromptTokens, request.cell.OutputTokens)
+			tokens, request.outputTokens)
+	}
+	if spec.closedLoop() {
+		for _, cell := range spec.Cells {
+			fmt.Fprintf(hash, "%s\t%d\t%d\t%d\n", cell.ID, cell.Concurrency, seconds(cell.StartOffsetSeconds).Nanoseconds(),
+				seconds(cell.DurationSeconds).Nanoseconds())
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// endOffset is the end of the last cell, counted from T0.
+// startOffset and endOffset are the start of the first cell and the end of the last, counted from T0.
+func startOffset(spec *Spec) time.Duration {
+	start := seconds(spec.Cells[0].StartOffsetSeconds)
+	for _, cell := range spec.Cells {
+		start = min(start, seconds(cell.StartOffsetSeconds))
+	}
+	return start
+}
+
 func endOffset(spec *Spec) time.Duration {
 	var end time.Duration
 	for _, cell := range spec.Cells {

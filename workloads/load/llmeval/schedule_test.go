@@ -71,8 +71,8 @@ func TestPoissonStatistics(t *testing.T) {
 
 func TestScheduleOrderAndPhases(t *testing.T) {
 	spec := Spec{Seed: 1, Cells: []Cell{
-		{ID: "second", StartOffsetSeconds: 2, DurationSeconds: 1, RatePerSecond: 2, Arrivals: "constant", PromptTokens: 8, OutputTokens: 4},
-		{ID: "first", StartOffsetSeconds: 0, DurationSeconds: 2, RatePerSecond: 2, Arrivals: "constant", PromptTokens: 8, OutputTokens: 4,
+		{ID: "second", StartOffsetSeconds: 2, DurationSeconds: 1, RatePerSecond: 2, Arrivals: "constant", PromptTokens: fixedLength(8), OutputTokens: fixedLength(4)},
+		{ID: "first", StartOffsetSeconds: 0, DurationSeconds: 2, RatePerSecond: 2, Arrivals: "constant", PromptTokens: fixedLength(8), OutputTokens: fixedLength(4),
 			Phases: []Phase{{Name: "warm-up", DurationSeconds: 0.5}, {Name: "before", StartOffsetSeconds: 0.5, DurationSeconds: 1}}},
 	}}
 	type line struct {
@@ -99,7 +99,54 @@ func TestScheduleOrderAndPhases(t *testing.T) {
 	if got, want := endOffset(&spec), 3*time.Second; got != want {
 		t.Errorf("end offset %v, want %v", got, want)
 	}
-	if got, want := scheduleSha256(all), "37789cd74bac35bddcf71c64e10068f7e945fadeb4bacd3723920f992959af55"; got != want {
+	if got, want := scheduleSha256(&spec, all), "37789cd74bac35bddcf71c64e10068f7e945fadeb4bacd3723920f992959af55"; got != want {
 		t.Errorf("schedule sha256 %s, want %s", got, want)
+	}
+}
+
+// Lengths, expectations and turns of single requests.
+func TestNewRequest(t *testing.T) {
+	cell := &Cell{ID: "a", PromptTokens: Length{Distribution: "uniform", Min: 10, Max: 20}, OutputTokens: Length{Distribution: "exponential", Mean: 50, Min: 1, Max: 500}}
+	type line struct{ turn, prompt, output, expected int }
+	linesOf := func(spec *Spec, requests ...scheduled) []line {
+		lines := []line{}
+		for _, request := range requests {
+			expected := -1
+			if tokens := spec.expectedPromptTokens(&request); tokens != nil {
+				expected = *tokens
+			}
+			lines = append(lines, line{request.turn, request.promptTokens, request.outputTokens, expected})
+		}
+		return lines
+	}
+	spec := &Spec{Seed: 1, Prompts: Prompts{Kind: promptsRandom}}
+	first, second := newRequest(spec, cell, 0), newRequest(spec, cell, 1)
+	check := func(name string, got, want []line) {
+		t.Helper()
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	check("random", linesOf(spec, first, second), []line{{0, 10, 65, 10}, {0, 11, 143, 11}})
+	spec.Prompts = Prompts{Kind: promptsSharedPrefix, Prefixes: 2, PrefixTokens: 100}
+	check("shared-prefix", linesOf(spec, newRequest(spec, cell, 0)), []line{{0, 10, 65, 110}})
+	spec.Prompts = Prompts{Kind: promptsMultiTurn, Turns: 3}
+	turn := newRequest(spec, cell, 0)
+	next := turn.nextTurn(spec)
+	check("multi-turn", linesOf(spec, turn, next, next.nextTurn(spec)), []line{{1, 10, 65, 10}, {2, 20, 163, -1}, {3, 18, 49, -1}})
+	spec.Prompts, spec.lines = Prompts{Kind: promptsFile}, []promptLine{{Prompt: "a"}, {Prompt: "b", OutputTokens: 9}}
+	check("file", linesOf(spec, newRequest(spec, cell, 0), newRequest(spec, cell, 3)), []line{{0, 0, 65, -1}, {0, 0, 9, -1}})
+}
+
+func TestClosedLoopHasNoSchedule(t *testing.T) {
+	spec := Spec{Cells: []Cell{{ID: "a", StartOffsetSeconds: 2, DurationSeconds: 1, Concurrency: 2}, {ID: "b", DurationSeconds: 1, Concurrency: 4}}}
+	if got := schedule(&spec); len(got) != 0 {
+		t.Errorf("got %v", got)
+	}
+	if got, want := scheduleSha256(&spec, nil), "84eb8bde76c056c2f31f69ebf4e2c3fb6c78b12894ea023157f52dde86c41e6f"; got != want {
+		t.Errorf("sha256 %s, want %s", got, want)
+	}
+	if startOffset(&spec) != 0 || endOffset(&spec) != 3*time.Second || spec.mostInFlight() != 4 {
+		t.Errorf("start %v, end %v, most in flight %d", startOffset(&spec), endOffset(&spec), spec.mostInFlight())
 	}
 }

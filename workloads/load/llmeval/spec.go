@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -21,11 +20,12 @@ type Spec struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	ExperimentID  string `json:"experimentId"`
 	Target        Target `json:"target"`
-	// Seed of the arrival times and of the prompts.
+	// Seed of the arrival times, the lengths and the prompts.
 	Seed uint64 `json:"seed"`
-	// Workers caps the number of requests in flight.
+	// Workers caps the number of requests in flight in an open loop; in a closed loop each cell's concurrency does.
 	Workers int `json:"workers"`
-	// SpawnRatePerSecond staggers the workers: worker k takes no request before T0 + k/rate. Zero: all at once.
+	// SpawnRatePerSecond staggers the workers: worker k takes no request before T0 (in a closed loop: before its cell's
+	// start) + k/rate. Zero: all at once.
 	SpawnRatePerSecond float64 `json:"spawnRatePerSecond"`
 	// RequestTimeoutSeconds counts from the send to the last byte.
 	RequestTimeoutSeconds float64 `json:"requestTimeoutSeconds"`
@@ -33,7 +33,38 @@ type Spec struct {
 	T0TimeoutSeconds float64 `json:"t0TimeoutSeconds"`
 	TimelineFile     string  `json:"timelineFile"`
 	OutputDir        string  `json:"outputDir"`
-	Cells            []Cell  `json:"cells"`
+	// Prompts says what the requests ask. Default: random prompts.
+	Prompts Prompts `json:"prompts"`
+	// StopAfterDeadSeconds aborts a load that has met nothing but failures for so long. Default: never.
+	StopAfterDeadSeconds float64 `json:"stopAfterDeadSeconds"`
+	// StopWhenSaturated skips the cells of levels above one that was saturated. Default: false.
+	StopWhenSaturated bool   `json:"stopWhenSaturated"`
+	Cells             []Cell `json:"cells"`
+
+	// lines of the prompt file.
+	lines []promptLine
+}
+
+// Kinds of prompts.
+const (
+	promptsRandom       = "random"
+	promptsSharedPrefix = "shared-prefix"
+	promptsMultiTurn    = "multi-turn"
+	promptsFile         = "file"
+)
+
+// Prompts says what the requests ask. The fields after Kind belong to one kind each.
+type Prompts struct {
+	// Kind is "random", "shared-prefix", "multi-turn" or "file".
+	Kind string `json:"kind"`
+	// Prefixes of PrefixTokens tokens each stand in front of the prompts of a cell, in turn.
+	Prefixes     int `json:"prefixes"`
+	PrefixTokens int `json:"prefixTokens"`
+	// Turns of each session, with ThinkSeconds between the end of one and the next. ThinkSeconds defaults to 0.
+	Turns        int     `json:"turns"`
+	ThinkSeconds float64 `json:"thinkSeconds"`
+	// File holds prompts as JSON lines.
+	File string `json:"file"`
 }
 
 // Target is the endpoint under load.
@@ -46,19 +77,26 @@ type Target struct {
 	Headers map[string]string `json:"headers"`
 }
 
-// Cell is one load level in one iteration.
+// Cell is one load level in one iteration: an open loop at a rate, or a closed loop of a concurrency.
 type Cell struct {
 	ID string `json:"id"`
 	// StartOffsetSeconds counts from T0.
 	StartOffsetSeconds float64 `json:"startOffsetSeconds"`
 	DurationSeconds    float64 `json:"durationSeconds"`
-	RatePerSecond      float64 `json:"ratePerSecond"`
-	// Arrivals is "constant", "poisson" or "burst".
+	// RatePerSecond of arrivals; null or 0 in a closed loop.
+	RatePerSecond float64 `json:"ratePerSecond"`
+	// RampToRatePerSecond is the rate at the cell's end; it changes linearly. Default (null or 0): the rate stays.
+	RampToRatePerSecond float64 `json:"rampToRatePerSecond"`
+	// Concurrency is the number of workers that each send the next request when the last one has ended; null or 0 in an
+	// open loop.
+	Concurrency int `json:"concurrency"`
+	// Arrivals is "constant", "poisson" or "burst"; it matters to an open loop only.
 	Arrivals string `json:"arrivals"`
 	// BurstSize is the number of requests per burst; it matters to "burst" only.
-	BurstSize    int     `json:"burstSize"`
-	PromptTokens int     `json:"promptTokens"`
-	OutputTokens int     `json:"outputTokens"`
+	BurstSize int `json:"burstSize"`
+	// PromptTokens of the text that is each request's own, without a shared prefix or earlier turns.
+	PromptTokens Length  `json:"promptTokens"`
+	OutputTokens Length  `json:"outputTokens"`
 	Phases       []Phase `json:"phases"`
 }
 
@@ -70,13 +108,30 @@ type Phase struct {
 	DurationSeconds    float64 `json:"durationSeconds"`
 }
 
-// readSpec reads and checks a spec. All problems are reported at once.
+// closedLoop says that the cells have a concurrency in place of a rate. All cells of a spec are of one kind.
+func (s *Spec) closedLoop() bool {
+	return s.Cells[0].Concurrency > 0
+}
+
+// mostInFlight is the largest number of requests that may be in flight at once.
+func (s *Spec) mostInFlight() int {
+	if !s.closedLoop() {
+		return s.Workers
+	}
+	most := 0
+	for _, cell := range s.Cells {
+		most = max(most, cell.Concurrency)
+	}
+	return most
+}
+
+// readSpec reads and checks a spec and its prompt file. All problems of the spec are reported at once.
 func readSpec(file string) (*Spec, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("load spec: %w; set LLMEVAL_LOAD_SPEC to the spec's path", err)
 	}
-	var spec Spec
+	spec := Spec{Prompts: Prompts{Kind: promptsRandom}}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&spec); err != nil {
@@ -85,49 +140,10 @@ func readSpec(file string) (*Spec, error) {
 	if problems := spec.problems(); len(problems) > 0 {
 		return nil, fmt.Errorf("load spec %s: %s", file, strings.Join(problems, "; "))
 	}
-	return &spec, nil
-}
-
-func (s *Spec) problems() []string {
-	var found []string
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			found = append(found, fmt.Sprintf(format, args...))
-		}
+	if spec.Prompts.Kind == promptsFile {
+		spec.lines, err = readPrompts(spec.Prompts.File, spec.Target.API)
 	}
-	check(s.SchemaVersion == schemaVersion, "schemaVersion: %d, this load generator reads %d", s.SchemaVersion, schemaVersion)
-	check(s.ExperimentID != "", "experimentId: must not be empty")
-	target, err := url.Parse(s.Target.URL)
-	check(err == nil && (target.Scheme == "http" || target.Scheme == "https") && target.Host != "",
-		"target.url: %q, want http(s)://host/path", s.Target.URL)
-	check(s.Target.Model != "", "target.model: must not be empty")
-	check(s.Target.API == "chat" || s.Target.API == "completions", `target.api: %q, want "chat" or "completions"`, s.Target.API)
-	check(s.Workers >= 1, "workers: %d, want at least 1", s.Workers)
-	check(s.SpawnRatePerSecond >= 0, "spawnRatePerSecond: %v, want 0 (all at once) or more", s.SpawnRatePerSecond)
-	check(s.RequestTimeoutSeconds > 0, "requestTimeoutSeconds: %v, want more than 0", s.RequestTimeoutSeconds)
-	check(s.T0TimeoutSeconds > 0, "t0TimeoutSeconds: %v, want more than 0", s.T0TimeoutSeconds)
-	check(s.TimelineFile != "", "timelineFile: must not be empty")
-	check(s.OutputDir != "", "outputDir: must not be empty")
-	check(len(s.Cells) > 0, "cells: want at least one")
-	ids := map[string]bool{}
-	for i, cell := range s.Cells {
-		at := fmt.Sprintf("cells[%d]", i)
-		check(cell.ID != "" && !ids[cell.ID], "%s.id: %q, must be set and unique", at, cell.ID)
-		ids[cell.ID] = true
-		check(cell.StartOffsetSeconds >= 0, "%s.startOffsetSeconds: %v, want 0 or more", at, cell.StartOffsetSeconds)
-		check(cell.DurationSeconds > 0, "%s.durationSeconds: %v, want more than 0", at, cell.DurationSeconds)
-		check(cell.RatePerSecond > 0, "%s.ratePerSecond: %v, want more than 0", at, cell.RatePerSecond)
-		check(cell.Arrivals == "constant" || cell.Arrivals == "poisson" || cell.Arrivals == "burst",
-			`%s.arrivals: %q, want "constant", "poisson" or "burst"`, at, cell.Arrivals)
-		check(cell.Arrivals != "burst" || cell.BurstSize >= 1, "%s.burstSize: %d, want at least 1", at, cell.BurstSize)
-		check(cell.PromptTokens >= 1, "%s.promptTokens: %d, want at least 1", at, cell.PromptTokens)
-		check(cell.OutputTokens >= 1, "%s.outputTokens: %d, want at least 1", at, cell.OutputTokens)
-		for j, phase := range cell.Phases {
-			check(phase.Name != "" && phase.StartOffsetSeconds >= 0 && phase.DurationSeconds > 0,
-				"%s.phases[%d]: want a name, startOffsetSeconds of 0 or more and durationSeconds of more than 0", at, j)
-		}
-	}
-	return found
+	return &spec, err
 }
 
 // timeline is the part of the gate's file that the load generator needs.

@@ -33,6 +33,23 @@ func TestReadSpecReportsAllProblems(t *testing.T) {
 	}
 }
 
+func TestReadSpecProblemsOfNewerFields(t *testing.T) {
+	file := write(t, "load.json", `{"schemaVersion":1,"experimentId":"x","target":{"url":"http://a/b","model":"m","api":"completions"},"workers":1,
+		"requestTimeoutSeconds":1,"t0TimeoutSeconds":1,"timelineFile":"a","outputDir":"b","stopAfterDeadSeconds":-1,
+		"prompts":{"kind":"multi-turn","turns":0,"thinkSeconds":-1},
+		"cells":[{"id":"a","durationSeconds":1,"ratePerSecond":null,"concurrency":2,"rampToRatePerSecond":null,"promptTokens":1,"outputTokens":{"distribution":"normal","mean":4,"min":1,"max":9}},
+			{"id":"b","durationSeconds":1,"ratePerSecond":1,"concurrency":2,"promptTokens":1,"outputTokens":1},
+			{"id":"c","durationSeconds":1,"ratePerSecond":1,"rampToRatePerSecond":2,"arrivals":"burst","burstSize":1,"promptTokens":1,"outputTokens":1}]}`)
+	_, err := readSpec(file)
+	want := `load spec ` + file + `: stopAfterDeadSeconds: -1, want null (never) or more than 0; prompts.turns: 0, want at least 1; ` +
+		`prompts.thinkSeconds: -1, want 0 or more; prompts.kind: "multi-turn" needs the chat API; ` +
+		`cells[0].outputTokens: standardDeviation 0, want more than 0; cells[1]: want either a rate or a concurrency; ` +
+		`cells[2].rampToRatePerSecond: bursts have no ramp; cells[2].concurrency: 0, want all cells with a rate or all with a concurrency`
+	if err == nil || err.Error() != want {
+		t.Errorf("\n got %v\nwant %s", err, want)
+	}
+}
+
 func TestReadSpecUnknownField(t *testing.T) {
 	file := write(t, "load.json", `{"qps":1}`)
 	_, err := readSpec(file)

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	readSize         = 64 << 10
+	readSize         = 16 << 10
 	maxResponseBytes = 64 << 20
 	maxExcerptBytes  = 512
 )
@@ -92,8 +92,10 @@ type outcome struct {
 	firstChunk, firstToken, lastToken, done *time.Duration
 	gaps                                    []time.Duration
 	chunkTokens                             []int
-	promptTokens, outputTokens              *int
-	finishReason                            *string
+	// answer is the text that belongs into a session's next turn, without any reasoning.
+	answer                     []byte
+	promptTokens, outputTokens *int
+	finishReason               *string
 	// status and problem are set when the response is not a good one.
 	status, problem string
 }
@@ -166,6 +168,7 @@ func (o *outcome) chunk(data []byte, at time.Duration) {
 	}
 	o.lastToken = &at
 	o.chunkTokens = append(o.chunkTokens, chunk.tokens())
+	o.answer = append(o.answer, choice.Delta.Content...)
 }
 
 // tokens counts the tokens of a chunk from its logprobs or token ids; without either it is taken for one.
@@ -213,6 +216,8 @@ func parseWhole(taken recording) outcome {
 	}
 	if len(whole.Choices) == 0 {
 		result.fail("parse_error", "response without choices: %s", excerpt(taken.body))
+	} else {
+		result.answer = []byte(whole.Choices[0].Message.Content)
 	}
 	result.usage(&whole)
 	if last := len(taken.arrivals); last > 0 {
