@@ -1,7 +1,10 @@
 // The summary's table: what a person wants to see first of an experiment's results.
 import { join } from "node:path";
 import { UserError } from "../components/errors.ts";
-import type { Stats, Summary } from "../workloads/collector/summary.ts";
+import type { Change, Impact } from "../workloads/collector/impact.ts";
+import type { Level, Saturation } from "../workloads/collector/saturation.ts";
+import type { Stats } from "../workloads/collector/stats.ts";
+import type { Summary } from "../workloads/collector/summary.ts";
 import { readJsonIfThere } from "../workloads/shared/files.ts";
 import type { Distribution } from "../workloads/shared/percentiles.ts";
 import type { Manifest, Quality } from "../workloads/shared/rows.ts";
@@ -58,14 +61,32 @@ export function summaryTable({ folder, summary, quality, manifest }: Results): s
   }
   if (!manifest.complete)
     lines.push("*** INCOMPLETE: the load has not ended by itself; these figures are of a part of it ***");
-  const judged = summary.cells.some(({ verdict }) => verdict !== undefined);
-  const header: readonly string[] = judged ? [...columns, "verdict"] : columns;
+  // Results that an older version has made lack what came later.
+  const { loadGenerator = null, saturation = null, impact = [] } = summary as Partial<Summary>;
+  if (loadGenerator?.bottleneck === true) {
+    lines.push(
+      `*** THE LOAD GENERATOR WAS THE BOTTLENECK, NOT THE ENGINE: ${loadGenerator.reasons.join("; ")} ***`,
+    );
+  }
+  const extra: ExtraColumns = {
+    concurrency: summary.cells.some(({ concurrency = null }) => concurrency !== null),
+    good: (summary.overall.goodput ?? null) !== null,
+    verdict: summary.cells.some(({ verdict }) => verdict !== undefined),
+  };
+  const header: readonly string[] = [
+    ...columns,
+    ...(extra.concurrency ? ["in flight"] : []),
+    ...(extra.good ? ["good"] : []),
+    ...(extra.verdict ? ["verdict"] : []),
+  ];
   const table: string[][] = [[...header]];
   for (const cell of summary.cells) {
-    table.push(row(cell.id, cell.measured, cell.verdict));
-    if (cell.phases.length > 1) for (const phase of cell.phases) table.push(row(`  ${phase.name}`, phase));
+    const name = cell.skipped === true ? `${cell.id} (skipped)` : cell.id;
+    table.push(row(name, cell.measured, extra, cell));
+    if (cell.phases.length > 1)
+      for (const phase of cell.phases) table.push(row(`  ${phase.name}`, phase, extra));
   }
-  if (summary.cells.length > 1) table.push(row("all", summary.overall));
+  if (summary.cells.length > 1) table.push(row("all", summary.overall, extra));
   const widths = header.map((_, index) => Math.max(...table.map((cells) => (cells[index] ?? "").length)));
   lines.push("", "latencies in ms, of requests that ended ok, warm-up excluded");
   for (const cells of table) {
@@ -79,6 +100,9 @@ export function summaryTable({ folder, summary, quality, manifest }: Results): s
     ([status, count]) => `${count} ${status}`,
   );
   if (kinds.length > 0) lines.push(`errors: ${kinds.join(", ")}`);
+  if (extra.good) lines.push(`good: ${limitsOf(summary)}`);
+  if (saturation !== null) lines.push(...saturationLines(saturation));
+  for (const one of impact) lines.push(impactLine(one));
   const failed = quality.checks.filter(({ pass }) => !pass);
   lines.push(`quality: ${quality.checks.length - failed.length} of ${quality.checks.length} checks passed`);
   for (const { check, value, threshold, note } of failed) {
@@ -90,8 +114,28 @@ export function summaryTable({ folder, summary, quality, manifest }: Results): s
   return lines.join("\n");
 }
 
-function row(name: string, stats: Stats, verdict?: string): string[] {
-  const { requests, ratePerSecond, ttftMs, itlMs, e2eMs, lagMs } = stats;
+interface ExtraColumns {
+  /** Of a closed loop: how many requests were in flight at once. */
+  readonly concurrency: boolean;
+  readonly good: boolean;
+  readonly verdict: boolean;
+}
+
+function row(
+  name: string,
+  stats: Stats,
+  extra: ExtraColumns,
+  cell: { readonly verdict?: string; readonly concurrency?: number | null } = {},
+): string[] {
+  const {
+    requests,
+    ratePerSecond,
+    goodput = null,
+    ttftMs,
+    itlMs,
+    e2eMs,
+    lagMs,
+  } = stats as Partial<Stats> & Stats;
   return [
     name,
     String(requests.scheduled),
@@ -103,8 +147,58 @@ function row(name: string, stats: Stats, verdict?: string): string[] {
     three(itlMs),
     three(e2eMs),
     number(lagMs.p99),
-    ...(verdict === undefined ? [] : [verdict]),
+    ...(extra.concurrency ? [String(cell.concurrency ?? "")] : []),
+    ...(extra.good ? [percent(goodput?.share ?? null)] : []),
+    ...(extra.verdict ? [cell.verdict ?? ""] : []),
   ];
+}
+
+function limitsOf({ slo }: Summary): string {
+  const limits = [
+    ["TTFT", slo?.ttftMilliseconds],
+    ["TPOT", slo?.tpotMilliseconds],
+    ["mean ITL", slo?.itlMilliseconds],
+    ["E2E", slo?.e2eMilliseconds],
+  ].flatMap(([name, limit]) => (typeof limit === "number" ? [`${name} <= ${limit} ms`] : []));
+  return `share of all requests that ended ok with ${limits.join(", ")}`;
+}
+
+function saturationLines({
+  kind,
+  levels,
+  highestNotSaturated,
+  lowestSaturated,
+  skippedCells,
+}: Saturation): string[] {
+  const unit = kind === "ratePerSecond" ? "requests/s" : "concurrent requests";
+  const up =
+    highestNotSaturated === null
+      ? "no level was kept up with"
+      : `kept up with ${highestNotSaturated} ${unit}`;
+  const from =
+    lowestSaturated === null ? "no level was saturated" : `saturated at ${lowestSaturated} ${unit}`;
+  return [
+    `saturation: ${up}, ${from}${skippedCells.length === 0 ? "" : `, not played: ${skippedCells.join(", ")}`}`,
+    ...levels
+      .filter(({ saturated }) => saturated)
+      .map((level: Level) => `  ${level.target}: ${level.reasons.join("; ")}`),
+  ];
+}
+
+function impactLine({ cell, severity, changes }: Impact): string {
+  const seen = changes
+    .filter((change) => change.severity === "minor" || change.severity === "major")
+    .map(changeText);
+  return `impact on ${cell}: ${severity ?? "too few requests to tell"}${seen.length === 0 ? "" : ` (${seen.join(", ")})`}`;
+}
+
+function changeText({ indicator, unit, before, fault }: Change): string {
+  const text = unit === "ms" ? number : percent;
+  return `${indicator} ${text(before)} -> ${text(fault)}${unit === "ms" ? " ms" : ""}`;
+}
+
+function percent(share: number | null): string {
+  return share === null ? "-" : `${(share * 100).toFixed(1)} %`;
 }
 
 function three({ p50, p90, p99 }: Distribution): string {

@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { Summary } from "../../workloads/collector/summary.ts";
+import { fakeLoki, fakeTraces, spanLine } from "./fake-observability.ts";
 import {
   type FakeServer,
   fakeServer,
@@ -162,7 +163,9 @@ function fakePrometheus(down = false, more: readonly string[] = []): Promise<Fak
       return data(names[/job="([^"]+)"/.exec(url.searchParams.get("match[]") ?? "")?.[1] ?? ""]);
     }
     if (url.pathname === "/api/v1/status/buildinfo") return data({ version: "3.14.0" });
-    if (url.pathname === "/api/v1/targets") return data({ activeTargets: [] });
+    if (url.pathname === "/api/v1/label/namespace/values") return data(["exp-other", "exp-smoke"]);
+    if (url.pathname === "/api/v1/targets")
+      return data({ activeTargets: [{ discoveredLabels: { __meta_kubernetes_namespace: "exp-other" } }] });
     if (url.pathname !== "/api/v1/query" || request.method !== "POST") return undefined;
 
     const form = new URLSearchParams(body);
@@ -190,7 +193,9 @@ function fakePrometheus(down = false, more: readonly string[] = []): Promise<Fak
         }
         return { metric: { __name__: metric, job: name, instance: "10.0.0.1:8080" }, values };
       });
-    return data({ resultType: "matrix", result: series });
+    // Another experiment plays beside this one.
+    const beside = series.map((one) => ({ ...one, metric: { ...one.metric, namespace: "exp-other" } }));
+    return data({ resultType: "matrix", result: [...series, ...beside] });
   });
 }
 
@@ -267,8 +272,9 @@ test("exports everything, and a manifest that lists it", async () => {
     collector: metrics: version
     collector: objects and logs
     collector: version of Kubernetes
+    collector: diverse
     collector: hashing
-    collector: done: 20 files, 20 requests, quality pass, N s after T0
+    collector: done: 30 files, 20 requests, quality pass, N s after T0
     "
   `);
 
@@ -335,6 +341,10 @@ test("exports everything, and a manifest that lists it", async () => {
     notes: [
       expect.stringContaining("nodes is forbidden"),
       expect.stringContaining("container wait has no log"),
+      "loki: the cluster's stack states no address of it",
+      "traces: the cluster's stack states no address of it",
+      "deepflow: the cluster's stack states no address of it",
+      "grafana: the cluster's stack states no address of it",
     ],
   });
 
@@ -358,7 +368,14 @@ test("exports everything, and a manifest that lists it", async () => {
     manifest.files.map(({ path, rows: count }) => (count === undefined ? path : `${path} ${count}`)),
   ).toMatchInlineSnapshot(`
     [
+      "cells.json",
+      "diverse/events.txt",
+      "diverse/images.json",
+      "diverse/nodes.json",
+      "diverse/pods.txt",
+      "diverse/versions.json",
       "experiment.json",
+      "exports.json",
       "load/load.json",
       "load/requests.jsonl 20",
       "load/spec.json",
@@ -367,8 +384,11 @@ test("exports everything, and a manifest that lists it", async () => {
       "metrics/kubelet_cadvisor.jsonl.gz 2",
       "metrics/ray.jsonl.gz 3",
       "metrics/scrape-health.json",
+      "objects/deployments.json",
+      "objects/endpointslices.json",
       "objects/events.json",
       "objects/jobs.json",
+      "objects/persistentvolumeclaims.json",
       "objects/pods.json",
       "objects/rayclusters.json",
       "objects/rayservices.json",
@@ -404,19 +424,26 @@ test("summary: exact figures per cell and phase, without the warm-up", async () 
     t0UnixNs: "1700000000000000000",
     t0: "2023-11-14T22:13:20.000000000Z",
     endedUnixNs: "1700000011000000000",
+    slo: null,
+    loadGenerator: null,
+    saturation: null,
+    impact: [],
     quality: { verdict: "pass", failed: [], checks: 13 },
   });
   // Requests 4 to 11: TTFT 40, 50 ... 110 ms; numpy.percentile([40, ..., 110], [50, 90, 95, 99]).
   expect(summary.cells[0]).toEqual({
     id: "rate-2-iteration-1",
     arrivals: "constant",
+    concurrency: null,
     startUnixNs: "1700000000000000000",
     durationSeconds: 6,
+    skipped: false,
     warmUp: { seconds: 2, requests: { scheduled: 4, sent: 4, ok: 4, failed: 0, failedByStatus: {} } },
     measured: {
       seconds: 4,
       requests: { scheduled: 8, sent: 8, ok: 8, failed: 0, failedByStatus: {} },
       ratePerSecond: { target: 2, sent: 2, completed: 2 },
+      goodput: null,
       outputTokensPerSecond: 8,
       ttftMs: { n: 8, mean: 75, min: 40, p50: 75, p90: 103, p95: 106.5, p99: 109.3, max: 110 },
       itlMs: { n: 24, mean: 10, min: 10, p50: 10, p90: 10, p95: 10, p99: 10, max: 10 },
@@ -433,6 +460,7 @@ test("summary: exact figures per cell and phase, without the warm-up", async () 
     seconds: 2,
     requests: { scheduled: 4, sent: 4, ok: 0, failed: 4, failedByStatus: { http_error: 3, timeout: 1 } },
     ratePerSecond: { target: 2, sent: 2, completed: 0 },
+    goodput: null,
     outputTokensPerSecond: 0,
     ttftMs: none,
     itlMs: none,
@@ -452,13 +480,13 @@ test("summary: exact figures per cell and phase, without the warm-up", async () 
   const [header, ...records] = table.split(/\n(?=smoke)/);
   expect(records).toHaveLength(20);
   expect(header).toMatchInlineSnapshot(
-    `"request_id,cell,phase,status,http_status,scheduled_unix_ns,sent_unix_ns,lag_ms,connect_ms,connection_reused,headers_ms,first_chunk_ms,ttft_ms,last_token_ms,e2e_ms,tpot_ms,itl_n,itl_p50_ms,itl_p90_ms,itl_p99_ms,itl_max_ms,chunks,prompt_tokens,expected_prompt_tokens,output_tokens,expected_output_tokens,finish_reason,worker,response_bytes,error"`,
+    `"request_id,cell,phase,fault_active,session,turn,status,http_status,scheduled_unix_ns,sent_unix_ns,lag_ms,connect_ms,connection_reused,headers_ms,first_chunk_ms,ttft_ms,last_token_ms,e2e_ms,tpot_ms,itl_n,itl_p50_ms,itl_p90_ms,itl_p99_ms,itl_max_ms,chunks,prompt_tokens,expected_prompt_tokens,output_tokens,expected_output_tokens,finish_reason,worker,response_bytes,error"`,
   );
   expect(records[4]).toMatchInlineSnapshot(
-    `"smoke-r1-3f9ac2-000004,rate-2-iteration-1,before,ok,200,1700000002000000000,1700000002000000000,0.4,,true,40,45,40,80,71,10,3,10,10,10,10,4,64,64,4,4,length,0,512,"`,
+    `"smoke-r1-3f9ac2-000004,rate-2-iteration-1,before,,,,ok,200,1700000002000000000,1700000002000000000,0.4,,true,40,45,40,80,71,10,3,10,10,10,10,4,64,64,4,4,length,0,512,"`,
   );
   expect(records[18]).toMatchInlineSnapshot(`
-    "smoke-r1-3f9ac2-000018,rate-2-iteration-2,fault,http_error,503,1700000009000000000,1700000009000000000,1.8,,true,40,45,,,211,,0,,,,,0,64,64,,4,,0,512,"bad, ""upstream""
+    "smoke-r1-3f9ac2-000018,rate-2-iteration-2,fault,,,,http_error,503,1700000009000000000,1700000009000000000,1.8,,true,40,45,,,211,,0,,,,,0,64,64,,4,,0,512,"bad, ""upstream""
     reset""
   `);
   expect(
@@ -496,7 +524,7 @@ test("what fails is told and the rest is kept", async () => {
       "output-tokens-as-expected 0",
       "metrics-jobs 0",
       "targets-up-share null",
-      "export-problems 8: version of Kubernetes: http://127.0.0.1:PORT/version: connect ECONNREFUSED 127.0.0.1:PORT; objects/pods.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/pods: connect ECONNREFUSED 127.0.0.1:PORT; objects/events.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/events: connect ECONNREFUSED 127.0.0.1:PORT; objects/services.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/services: connect ECONNREFUSED 127.0.0.1:PORT; objects/jobs.json: http://127.0.0.1:PORT/apis/batch/v1/namespaces/exp-smoke/jobs: connect ECONNREFUSED 127.0.0.1:PORT; objects/rayservices.json: http://127.0.0.1:PORT/apis/ray.io/v1/namespaces/exp-smoke/rayservices: connect ECONNREFUSED 127.0.0.1:PORT; objects/rayclusters.json: http://127.0.0.1:PORT/apis/ray.io/v1/namespaces/exp-smoke/rayclusters: connect ECONNREFUSED 127.0.0.1:PORT; objects/nodes.json: http://127.0.0.1:PORT/api/v1/nodes: connect ECONNREFUSED 127.0.0.1:PORT",
+      "export-problems 11: version of Kubernetes: http://127.0.0.1:PORT/version: connect ECONNREFUSED 127.0.0.1:PORT; objects/pods.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/pods: connect ECONNREFUSED 127.0.0.1:PORT; objects/events.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/events: connect ECONNREFUSED 127.0.0.1:PORT; objects/services.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/services: connect ECONNREFUSED 127.0.0.1:PORT; objects/persistentvolumeclaims.json: http://127.0.0.1:PORT/api/v1/namespaces/exp-smoke/persistentvolumeclaims: connect ECONNREFUSED 127.0.0.1:PORT; objects/endpointslices.json: http://127.0.0.1:PORT/apis/discovery.k8s.io/v1/namespaces/exp-smoke/endpointslices: connect ECONNREFUSED 127.0.0.1:PORT; objects/deployments.json: http://127.0.0.1:PORT/apis/apps/v1/namespaces/exp-smoke/deployments: connect ECONNREFUSED 127.0.0.1:PORT; objects/jobs.json: http://127.0.0.1:PORT/apis/batch/v1/namespaces/exp-smoke/jobs: connect ECONNREFUSED 127.0.0.1:PORT; objects/rayservices.json: http://127.0.0.1:PORT/apis/ray.io/v1/namespaces/exp-smoke/rayservices: connect ECONNREFUSED 127.0.0.1:PORT; objects/rayclusters.json: http://127.0.0.1:PORT/apis/ray.io/v1/namespaces/exp-smoke/rayclusters: connect ECONNREFUSED 127.0.0.1:PORT; objects/nodes.json: http://127.0.0.1:PORT/api/v1/nodes: connect ECONNREFUSED 127.0.0.1:PORT",
     ]
   `);
   expect(read(folder, "manifest.json")).toMatchObject({
@@ -537,8 +565,24 @@ test("targets that were down and a load that failed fail the checks; the manifes
   expect(read(folder, "summary.json")).toMatchObject({ measurementOf: "stand-in" });
 });
 
+test("a load that was aborted has left its rows, but is no complete result", async () => {
+  const { folder, env } = volume((await fakePrometheus()).url, (await fakeKube()).url);
+  const file = join(folder, "load/load.json");
+  const report = JSON.parse(readFileSync(file, "utf8")) as object;
+  writeFileSync(file, JSON.stringify({ ...report, aborted: true, abortReason: "signal: terminated" }));
+  expect((await run(main, { env })).status).toBe(0);
+  expect(read(folder, "manifest.json")).toMatchObject({ complete: false });
+  expect(read(folder, "quality.json")).toMatchObject({
+    verdict: "fail",
+    checks: expect.arrayContaining([
+      { check: "load-not-aborted", value: true, threshold: "false", pass: false, note: "signal: terminated" },
+    ]),
+  });
+});
+
 test("waits for the load within its limit; a complete manifest is kept", async () => {
-  const { folder, env } = volume("http://127.0.0.1:9", (await fakeKube()).url);
+  const kube = await fakeKube();
+  const { folder, env } = volume("http://127.0.0.1:9", kube.url);
   renameSync(join(folder, "load/load.json"), join(folder, "later.json"));
   writeFileSync(
     join(folder, "load/progress.json"),
@@ -546,7 +590,9 @@ test("waits for the load within its limit; a complete manifest is kept", async (
   );
   writeFileSync(join(folder, "timeline.json"), "not json");
   const running = run(main, { env: { ...env, LOAD_TIMEOUT_SECONDS: "20" } });
-  await new Promise((done) => setTimeout(done, 800));
+  // It says what it waits for between one look and the next.
+  const looks = () => kube.requests.filter((request) => request.endsWith("/jobs")).length;
+  await vi.waitFor(() => expect(looks()).toBeGreaterThan(1), { timeout: 20_000 });
   expect(existsSync(join(folder, "manifest.json"))).toBe(false);
   renameSync(join(folder, "later.json"), join(folder, "load/load.json"));
   const { status, stdout } = await running;
@@ -628,6 +674,147 @@ test("faults are judged, and what speaks of them is kept apart from what was obs
   expect(JSON.stringify(read(folder, "objects/pods.json"))).not.toContain("conductor");
   expect(JSON.stringify(lines(folder, "metrics/ray.jsonl.gz"))).not.toContain("llmeval_fault");
   expect(lines(folder, "faults/metrics/ray.jsonl.gz")).toHaveLength(1);
+});
+
+test("requests and the index of the cells tell when a fault acted, by its record", async () => {
+  const planFile = join(temporaryFolder(), "plan.json");
+  const cell = "rate-2-iteration-2";
+  const entry = { fault: "cpu", cell, kind: "cpu", container: "ray-worker", expectedTargets: 1, object: {} };
+  writeFileSync(planFile, JSON.stringify({ schemaVersion: 1, experimentId: id, faults: [entry] }));
+  const { folder, env } = volume((await fakePrometheus()).url, (await fakeKube()).url, {
+    FAULT_PLAN_FILE: planFile,
+    CONDUCTOR_TIMEOUT_SECONDS: "5",
+  });
+  mkdirSync(join(folder, "faults", cell), { recursive: true });
+  writeFileSync(join(folder, "faults", "conductor.json"), JSON.stringify({ faults: 1, delivered: 1 }));
+  const between = (from: number, to: number) => ({
+    notBeforeUnixNs: nanoseconds(t0 + from),
+    notAfterUnixNs: nanoseconds(t0 + to),
+    stampFirst: null,
+    stampLast: null,
+  });
+  const record = {
+    delivery: "delivered",
+    oneShot: false,
+    intendedTargets: [],
+    planned: { startUnixNs: nanoseconds(t0 + 8), endUnixNs: nanoseconds(t0 + 9), durationSeconds: 1 },
+    created: { requestedUnixNs: nanoseconds(t0 + 8), answeredUnixNs: nanoseconds(t0 + 8) },
+    injected: { first: between(8.1, 8.2), all: between(8.1, 8.3) },
+    recovery: {
+      requestedUnixNs: nanoseconds(t0 + 9),
+      recovered: between(9, 9.2),
+      goneUnixNs: nanoseconds(t0 + 9.3),
+    },
+  };
+  writeFileSync(join(folder, "faults", cell, "cpu.json"), JSON.stringify(record));
+  expect((await run(main, { env })).status).toBe(0);
+  const [header = "", ...records] = readFileSync(join(folder, "requests.csv"), "utf8").split(/\n(?=smoke)/);
+  const at = header.split(",").indexOf("fault_active");
+  // Request 16 is sent at T0 + 8 s and ends after 191 ms; 17 and 18 half a second later each; 19 at 9.5 s.
+  expect(records.map((line) => line.split(",")[at])).toEqual([
+    ...Array(16).fill(""),
+    "cpu",
+    "cpu",
+    "cpu",
+    "",
+  ]);
+  expect((read(folder, "cells.json") as { cells: unknown[] }).cells).toMatchObject([
+    { id: "rate-2-iteration-1", requests: 12, faults: [] },
+    {
+      id: cell,
+      skipped: false,
+      startUnixNs: "1700000006000000000",
+      start: "2023-11-14T22:13:26.000000000Z",
+      end: "2023-11-14T22:13:30.000000000Z",
+      requests: 8,
+      phases: [
+        { name: "before", endUnixNs: "1700000008000000000", requests: 4 },
+        { name: "fault", startUnixNs: "1700000008000000000", requests: 4 },
+      ],
+      faults: [
+        {
+          fault: "cpu",
+          kind: "cpu",
+          record: `faults/${cell}/cpu.json`,
+          actedFromUnixNs: nanoseconds(t0 + 8.1),
+          actedToUnixNs: nanoseconds(t0 + 9.2),
+        },
+      ],
+    },
+  ]);
+  // Four requests each are too few to tell but for the errors: all have failed.
+  expect((read(folder, "summary.json") as Summary).impact).toMatchObject([
+    { cell, severity: "major", changes: [{ severity: null }, {}, {}, {}, { change: 1, severity: "major" }] },
+  ]);
+  const left = { items: [{ metadata: { name: "stresschaos" } }] };
+  expect(read(folder, "faults/objects/stresschaos.json")).toEqual(left);
+});
+
+test("goodput, the load generator's word and what the cluster's parts have: all of it in one run", async () => {
+  const { folder, env } = volume((await fakePrometheus()).url, (await fakeKube()).url);
+  const labels = { namespace: "exp-smoke", pod: "worker-a" };
+  const loki = await fakeLoki([{ unixNs: nanoseconds(t0 + 1), labels, line: "hello" }]);
+  const traces = await fakeTraces({ "traces.jsonl": spanLine("exp-smoke", "generate", t0 + 1, t0 + 2) });
+  const slo = {
+    ttftMilliseconds: 100,
+    tpotMilliseconds: null,
+    itlMilliseconds: null,
+    e2eMilliseconds: null,
+    attainmentShare: 0.9,
+  };
+  const experiment = {
+    experiment: { name: "smoke", slo },
+    standIns: [],
+    stack: {
+      endpoints: { loki: loki.url, traces: traces.url, deepflow: "http://127.0.0.1:9" },
+      capabilities: { grafana: { mode: "on" } },
+    },
+  };
+  writeFileSync(env["EXPERIMENT_FILE"] as string, JSON.stringify(experiment));
+  const report = read(folder, "load/load.json") as object;
+  const selfCheck = {
+    cpuShare: 0.99,
+    throttledSeconds: null,
+    socketErrors: 2,
+    lagP99Ms: 3,
+    bottleneck: true,
+    reasons: ["CPU share 0.99 is above 0.85"],
+  };
+  writeFileSync(join(folder, "load/load.json"), JSON.stringify({ ...report, selfCheck, skippedCells: [] }));
+  expect((await run(main, { env })).status).toBe(0);
+
+  // TTFT 40 ... 150 ms: 7 of the 8 of the first cell are within 100 ms, none of the second one's 8.
+  const summary = read(folder, "summary.json") as Summary;
+  expect(summary.cells.map(({ measured }) => measured.goodput)).toEqual([
+    { requestsPerSecond: 1.75, share: 0.875 },
+    { requestsPerSecond: 0, share: 0 },
+  ]);
+  expect(summary).toMatchObject({
+    slo,
+    loadGenerator: { bottleneck: true, reasons: ["CPU share 0.99 is above 0.85"] },
+    overall: { goodput: { requestsPerSecond: 0.875, share: 0.4375 } },
+    quality: { verdict: "fail", failed: ["load-generator-kept-up", "export-problems"] },
+  });
+  const { parts } = read(folder, "exports.json") as {
+    parts: { part: string; state: string; files: unknown }[];
+  };
+  expect(parts.map(({ part, state, files }) => ({ part, state, files }))).toEqual([
+    { part: "loki", state: "exported", files: [{ path: "loki/logs.jsonl.gz", rows: 1 }] },
+    { part: "traces", state: "exported", files: [{ path: "traces/spans.jsonl.gz", rows: 1 }] },
+    { part: "deepflow", state: "failed", files: [] },
+    { part: "grafana", state: "exported", files: [] },
+  ]);
+  const quality = read(folder, "quality.json") as {
+    checks: { check: string; value: number; note: string }[];
+  };
+  const problems = quality.checks.find(({ check }) => check === "export-problems");
+  expect(problems?.value).toBe(2);
+  expect(problems?.note).toContain(
+    "deepflow: flows/l7.jsonl.gz: http://127.0.0.1:9/v1/query/: connect ECONNREFUSED",
+  );
+  expect(lines(folder, "loki/logs.jsonl.gz")).toEqual([
+    { unixNs: nanoseconds(t0 + 1), labels, line: "hello" },
+  ]);
 });
 
 test("a conductor that does not end is waited for in vain, and told", async () => {

@@ -13,22 +13,33 @@ export interface ClusterExport {
   readonly logs: number;
   readonly problems: readonly string[];
   readonly notes: readonly string[];
+  /** What was observed, by the name of its list; nothing of the faults. */
+  readonly objects: ReadonlyMap<string, readonly KubeObject[]>;
 }
 
 /** A log's first bytes up to here are kept; a cut log is told in quality.json. */
 const logLimitBytes = 64 * 1024 * 1024;
 
-/** File name in objects/ -> path of the list; further kinds (fault objects, routes) are further lines. */
-function objectLists(namespace: string): readonly (readonly [string, string])[] {
+/** Chaos objects that are still there when the faults are over: there should be none. */
+const chaosKinds = ["iochaos", "networkchaos", "podchaos", "stresschaos", "timechaos"];
+
+/** File name in objects/ -> path of the list. */
+function objectLists(namespace: string, withChaos: boolean): readonly (readonly [string, string])[] {
   const own = (group: string, kind: string): string => `/${group}/namespaces/${namespace}/${kind}`;
   return [
     ["pods", own("api/v1", "pods")],
     ["events", own("api/v1", "events")],
     ["services", own("api/v1", "services")],
+    ["persistentvolumeclaims", own("api/v1", "persistentvolumeclaims")],
+    ["endpointslices", own("apis/discovery.k8s.io/v1", "endpointslices")],
+    ["deployments", own("apis/apps/v1", "deployments")],
     ["jobs", own("apis/batch/v1", "jobs")],
     ["rayservices", own("apis/ray.io/v1", "rayservices")],
     ["rayclusters", own("apis/ray.io/v1", "rayclusters")],
     ["nodes", "/api/v1/nodes"],
+    ...(withChaos
+      ? chaosKinds.map((kind) => [kind, own("apis/chaos-mesh.org/v1alpha1", kind)] as const)
+      : []),
   ];
 }
 
@@ -37,20 +48,26 @@ export async function exportCluster(
   namespace: string,
   folder: string,
   patience: Patience,
-  /** Puts what speaks of the faults below faults/. @default false */
-  apart = false,
+  /** Puts what speaks of the faults below faults/; `chaos` where some are made of chaos objects. @default none */
+  faults: { readonly chaos: boolean } | undefined = undefined,
 ): Promise<ClusterExport> {
+  const apart = faults !== undefined;
   const problems: string[] = [];
   const notes: string[] = [];
+  const objects = new Map<string, readonly KubeObject[]>();
   let pods: readonly Pod[] = [];
-  for (const [name, path] of objectLists(namespace)) {
+  for (const [name, path] of objectLists(namespace, faults?.chaos === true)) {
     try {
       const items = await patience.run(() => kube.list<KubeObject>(path));
-      const ofFaults = apart ? items.filter(isObjectOfFaults) : [];
+      const ofChaos = chaosKinds.includes(name);
+      const ofFaults = apart ? items.filter((item) => ofChaos || isObjectOfFaults(item)) : [];
       const observed = items.filter((item) => !ofFaults.includes(item));
-      await writeJsonAtomic(join(folder, "objects", `${name}.json`), {
-        items: observed.map(withoutManagedFields),
-      });
+      if (!ofChaos) {
+        objects.set(name, observed);
+        await writeJsonAtomic(join(folder, "objects", `${name}.json`), {
+          items: observed.map(withoutManagedFields),
+        });
+      }
       if (ofFaults.length > 0) {
         await writeJsonAtomic(join(folder, "faults", "objects", `${name}.json`), {
           items: ofFaults.map(withoutManagedFields),
@@ -58,6 +75,11 @@ export async function exportCluster(
       }
       if (name === "pods") pods = items as readonly Pod[];
     } catch (error) {
+      // An existing service needs no KubeRay in the cluster.
+      if (name.startsWith("ray") && isStatus(error, 404)) {
+        notes.push(`objects/${name}.json: this cluster has no KubeRay`);
+        continue;
+      }
       // Nodes are cluster-wide: a service account that sees its own namespace only is a valid set-up.
       const list = name === "nodes" && isStatus(error, 403) ? notes : problems;
       list.push(`objects/${name}.json: ${describe(error)}`);
@@ -82,7 +104,7 @@ export async function exportCluster(
       }
     }
   }
-  return { pods: pods.length, logs, problems, notes };
+  return { pods: pods.length, logs, problems, notes, objects };
 }
 
 function containersOf(pod: Pod): readonly { readonly container: string; readonly previous: boolean }[] {

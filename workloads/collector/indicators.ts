@@ -212,24 +212,27 @@ export function ratesOf(values: readonly (readonly [number, number])[]): readonl
 
 /** Probes that got no answer within the limit count as that long. */
 const lostMs = 900;
-/** Single connections are lost or not; a share needs some of them. */
-const probesPerShare = 10;
+/** Single connections are lost or not; a share needs some of them. Lost ones come at longer intervals than others. */
+const shareMs = 2000;
 
 export function probeSamples(
   probes: readonly ProbeLine[],
   indicator: string,
   pod: string,
 ): readonly Sample[] {
-  const own = probes.filter((line) => line.pod === pod);
+  const own = probes
+    .filter((line) => line.pod === pod)
+    .map(({ unixNs, connectMs }) => ({ atMs: toMs(unixNs), connectMs }));
   if (indicator === "connect-time") {
-    return own.map(({ unixNs, connectMs }) => ({ atMs: toMs(unixNs), value: connectMs ?? lostMs }));
+    return own.map(({ atMs, connectMs }) => ({ atMs, value: connectMs ?? lostMs }));
   }
-  const groups: Sample[] = [];
-  for (let from = 0; from + probesPerShare <= own.length; from += probesPerShare) {
-    const group = own.slice(from, from + probesPerShare);
-    const lost = group.filter(({ connectMs }) => connectMs === null).length;
-    const middle = group[probesPerShare / 2] as ProbeLine;
-    groups.push({ atMs: toMs(middle.unixNs), value: lost / probesPerShare });
+  const groups = new Map<number, typeof own>();
+  for (const one of own) {
+    const number = Math.floor(one.atMs / shareMs);
+    groups.set(number, [...(groups.get(number) ?? []), one]);
   }
-  return groups;
+  return [...groups].map(([number, group]) => ({
+    atMs: (number + 0.5) * shareMs,
+    value: group.filter(({ connectMs }) => connectMs === null).length / group.length,
+  }));
 }

@@ -161,20 +161,25 @@ function effectsOf(record: FaultRecord, acted: Span, evidence: FaultEvidence): r
 function recoveryProblems({ record, indications, reversible }: FaultEvidence): readonly string[] {
   if (record === undefined || !reversible) return [];
   if (record.recovery.recovered === null) return ["the injector has not reported the recovery"];
-  return indications.flatMap(({ role, pod, indicator, measurement: { hit, shift, baseline, after } }) => {
-    const known = role === "target" && hit === true && shift !== null && baseline.median !== null;
-    if (!known || after.median === null || after.n < thresholds.minimumWindowSamples) return [];
-    const left = (after.median - (baseline.median as number)) / (shift as number);
-    return left < thresholds.leftShare
-      ? []
-      : [`${indicator} on ${pod}: ${Math.round(left * 100)} % of the shift is left after the recovery`];
-  });
+  return indications.flatMap(
+    ({ role, pod, indicator, measurement: { hit, shift, zAfter, baseline, after } }) => {
+      if (role !== "target" || hit !== true || shift === null) return [];
+      if (after.median === null || baseline.median === null) return [];
+      const left = (after.median - baseline.median) / shift;
+      return left < thresholds.leftShare || (zAfter ?? 0) < thresholds.effectZ
+        ? []
+        : [`${indicator} on ${pod}: ${Math.round(left * 100)} % of the shift is left after the recovery`];
+    },
+  );
 }
 
 function bystandersHit({ indications }: FaultEvidence): readonly string[] {
   return indications.flatMap(({ role, pod, indicator, measurement: { z, shift } }) => {
-    if (role !== "bystander" || z === null || shift === null || z < thresholds.bystanderZ) return [];
+    if (role !== "bystander" || z === null || shift === null) return [];
     const targets = indications.filter((one) => one.role === "target" && one.indicator === indicator);
+    // Where the target itself shows nothing, there is no shift to compare with.
+    const shown = targets.some(({ measurement }) => measurement.hit === true);
+    if (z < (shown ? thresholds.bystanderZ : thresholds.effectZ)) return [];
     const largest = Math.max(0, ...targets.map(({ measurement }) => Math.abs(measurement.shift ?? 0)));
     return Math.abs(shift) < thresholds.bystanderShare * largest
       ? []

@@ -15,6 +15,14 @@ export function isOfFaults(labels: Readonly<Record<string, string>>): boolean {
   );
 }
 
+/** A series that is about one of these namespaces, whatever its exporter calls that label. */
+export function isAboutNamespace(
+  labels: Readonly<Record<string, string>>,
+  namespaces: ReadonlySet<string>,
+): boolean {
+  return Object.entries(labels).some(([key, value]) => key.endsWith("namespace") && namespaces.has(value));
+}
+
 interface Event extends KubeObject {
   readonly involvedObject?: { readonly kind?: string; readonly name?: string };
 }

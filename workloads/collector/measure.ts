@@ -1,18 +1,25 @@
 // Compares an indicator in a window with what it was before: medians, deviations, and every threshold in one place.
+//
+// The noise is taken from all phases `before` of the run, each about its own median: the deviation of three samples
+// alone is so uncertain that without any effect every fifth window would be 6 of them away. With normal noise and two
+// samples in the window, 6 deviations are reached by chance in 20 % of windows with the MAD of 3 samples, in 2 % with
+// the noise of 4 cells of 2 samples, in 0.3 % with that of 4 cells of 3 samples. Floors make it rarer.
 import { percentile, round } from "../shared/percentiles.ts";
 
 /** What a shift is compared with, and how large it must be; documented in docs/experiments.md. */
 export const thresholds = {
-  /** |median in the window - median before| / MAD before, from which on an indicator shows the fault. */
+  /** |median in the window - median before| / noise, from which on an indicator shows the fault. */
   effectZ: 6,
-  /** The same on a pod that was not meant, from which on it counts as hit too ... */
+  /** The same on a pod that was not meant, from which on it counts as hit beside a target that is hit ... */
   bystanderZ: 3,
-  /** ... where its shift is at least this share of the target's: with few samples 3 MAD are soon reached. */
+  /** ... where its shift is at least this share of the target's: with few samples 3 deviations are soon reached. */
   bystanderShare: 0.2,
-  /** A share of the shift that is still there after the recovery counts as not recovered. */
+  /** This share of the shift, and effectZ, still there after the recovery count as not recovered. */
   leftShare: 0.5,
-  minimumBaselineSamples: 3,
+  minimumBaselineSamples: 2,
   minimumWindowSamples: 2,
+  /** Of the noise: samples in all phases `before`, less one for each of them, whose median was taken from them. */
+  minimumNoiseSamples: 3,
   /** A fault that acted for a smaller share of its planned time counts as not delivered. */
   minimumActingShare: 0.5,
 } as const;
@@ -39,51 +46,76 @@ export interface Scale {
 
 export interface Measurement {
   readonly baseline: { readonly n: number; readonly median: number | null; readonly mad: number | null };
+  /** Deviations from the median in all phases `before` of the run. */
+  readonly noise: { readonly n: number; readonly mad: number | null };
   readonly window: { readonly n: number; readonly median: number | null };
   readonly after: { readonly n: number; readonly median: number | null };
   readonly shift: number | null;
-  /** Shift by the larger of MAD and floor; null where there are too few samples. */
+  /** Shift by the largest of both deviations and the floor; null where there are too few samples. */
   readonly z: number | null;
+  /** The same of what is there after the fault; null where there are no samples. */
+  readonly zAfter: number | null;
   readonly hit: boolean | null;
   /** The first sample in the window that is as far from the baseline. */
   readonly onsetMs: number | null;
 }
 
-export function measure(
-  samples: readonly Sample[],
-  spans: { readonly before: Span; readonly window: Span; readonly after?: Span | undefined },
-  scale: Scale,
-): Measurement {
+export interface Spans {
+  readonly before: Span;
+  readonly window: Span;
+  readonly after?: Span | undefined;
+  /** All phases `before` of the run. */
+  readonly quiet: readonly Span[];
+}
+
+export function measure(samples: readonly Sample[], spans: Spans, scale: Scale): Measurement {
   const inside = (span: Span | undefined): Sample[] =>
     span === undefined ? [] : samples.filter(({ atMs }) => atMs >= span.fromMs && atMs < span.toMs);
-  const before = inside(spans.before).map(({ value }) => value);
+  const valuesOf = (span: Span | undefined): number[] => inside(span).map(({ value }) => value);
+  const before = valuesOf(spans.before);
   const during = inside(spans.window);
-  const after = inside(spans.after).map(({ value }) => value);
+  const after = valuesOf(spans.after);
+  const deviations = spans.quiet.flatMap((span) => deviationsOf(valuesOf(span)));
   const baseline = median(before);
   const mad = baseline === null ? null : median(before.map((value) => Math.abs(value - baseline)));
+  const noise = median(deviations);
   const middle = median(during.map(({ value }) => value));
+  const last = median(after);
   const figures = {
     baseline: { n: before.length, median: rounded(baseline), mad: rounded(mad) },
+    noise: { n: deviations.length, mad: rounded(noise) },
     window: { n: during.length, median: rounded(middle) },
-    after: { n: after.length, median: rounded(median(after)) },
+    after: { n: after.length, median: rounded(last) },
   };
   const enough =
-    before.length >= thresholds.minimumBaselineSamples && during.length >= thresholds.minimumWindowSamples;
-  if (!enough || baseline === null || mad === null || middle === null) {
-    return { ...figures, shift: null, z: null, hit: null, onsetMs: null };
+    before.length >= thresholds.minimumBaselineSamples &&
+    during.length >= thresholds.minimumWindowSamples &&
+    deviations.length >= thresholds.minimumNoiseSamples;
+  if (!enough || baseline === null || mad === null || noise === null || middle === null) {
+    return { ...figures, shift: null, z: null, zAfter: null, hit: null, onsetMs: null };
   }
-  const unit = Math.max(mad, scale.absoluteFloor, scale.relativeFloor * Math.abs(baseline));
+  const unit = Math.max(mad, noise, scale.absoluteFloor, scale.relativeFloor * Math.abs(baseline));
+  const zOf = (value: number): number => Math.abs(value - baseline) / unit;
   const far = (value: number): boolean =>
-    Math.abs(value - baseline) / unit >= thresholds.effectZ && isToward(value - baseline, scale.direction);
-  const shift = middle - baseline;
+    zOf(value) >= thresholds.effectZ && isToward(value - baseline, scale.direction);
   const hit = far(middle);
   return {
     ...figures,
-    shift: round(shift),
-    z: round(Math.abs(shift) / unit),
+    shift: round(middle - baseline),
+    z: round(zOf(middle)),
+    zAfter: last === null ? null : round(zOf(last)),
     hit,
     onsetMs: hit ? (during.find(({ value }) => far(value))?.atMs ?? null) : null,
   };
+}
+
+/** Absolute deviations from the median, one fewer than there are values, enlarged by what the median took from them. */
+export function deviationsOf(values: readonly number[]): readonly number[] {
+  const middle = median(values);
+  if (middle === null || values.length < 2) return [];
+  const enlarged = Math.sqrt(values.length / (values.length - 1));
+  const all = values.map((value) => Math.abs(value - middle) * enlarged);
+  return all.toSorted((left, right) => left - right).slice(1);
 }
 
 function isToward(shift: number, direction: Direction): boolean {

@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip, gzipSync } from "node:zlib";
 import { describe } from "../shared/errors.ts";
 import { HttpStatusError, requestJson } from "../shared/http.ts";
+import { isAboutNamespace } from "./labels.ts";
 import type { Patience } from "./patience.ts";
 
 /** One line of metrics/<job>.jsonl.gz: a series and its samples of one chunk of time, as received. */
@@ -38,6 +39,11 @@ export interface TargetHealth {
   readonly samples: number;
   readonly expectedSamples: number;
   readonly upShare: number;
+}
+
+interface Target {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly discoveredLabels?: Readonly<Record<string, string>>;
 }
 
 interface Answer<T> {
@@ -88,8 +94,24 @@ export class Prometheus {
     return this.#call<{ version: string }>("/api/v1/status/buildinfo").then(({ version }) => version);
   }
 
-  targets(): Promise<unknown> {
-    return this.#call<unknown>("/api/v1/targets?state=any");
+  /** Targets that are scraped and such that are not, without those of other experiments. */
+  async targets(others: ReadonlySet<string>): Promise<unknown> {
+    const answer = await this.#call<Record<string, unknown>>("/api/v1/targets?state=any");
+    const isOwn = ({ labels, discoveredLabels }: Target): boolean =>
+      !isAboutNamespace({ ...discoveredLabels, ...labels }, others);
+    return Object.fromEntries(
+      Object.entries(answer).map(([key, value]) => [
+        key,
+        Array.isArray(value) ? (value as Target[]).filter(isOwn) : value,
+      ]),
+    );
+  }
+
+  /** Namespaces of the experiments beside this one, as far as kube-state-metrics tells the labels of namespaces. */
+  async otherExperiments(own: string, window: Window): Promise<ReadonlySet<string>> {
+    const match = '{__name__="kube_namespace_labels",label_llmeval_experiment!=""}';
+    const namespaces = await this.#labelValues("namespace", match, window);
+    return new Set(namespaces.filter((namespace) => namespace !== own));
   }
 
   jobs(window: Window): Promise<readonly string[]> {
@@ -103,6 +125,8 @@ export class Prometheus {
     folder: string,
     /** Series that are written below faults/ instead. @default none */
     isApart: (labels: Series["metric"]) => boolean = () => false,
+    /** Namespaces whose series are left out. @default none */
+    others: ReadonlySet<string> = new Set(),
   ): Promise<JobExport> {
     const path = `metrics/${job.replace(/[^A-Za-z0-9._-]+/g, "_")}.jsonl.gz`;
     const apart: string[] = [];
@@ -118,6 +142,7 @@ export class Prometheus {
         for (let from = 0; from < names.length; from += namesPerQuery) {
           for (const chunk of chunksOf(window)) {
             for (const one of await prometheus.#read(job, names.slice(from, from + namesPerQuery), chunk)) {
+              if (isAboutNamespace(one.metric, others)) continue;
               samples += (one.values?.length ?? 0) + (one.histograms?.length ?? 0);
               if (isApart(one.metric)) {
                 apart.push(`${JSON.stringify(one)}\n`);
@@ -148,10 +173,15 @@ export class Prometheus {
   }
 
   /** The share of scrapes that have worked, by target, from the raw samples of `up`. */
-  async health(window: Window, scrapeIntervalSeconds: number): Promise<readonly TargetHealth[]> {
+  async health(
+    window: Window,
+    scrapeIntervalSeconds: number,
+    others: ReadonlySet<string> = new Set(),
+  ): Promise<readonly TargetHealth[]> {
     const seconds = window.endUnixSeconds - window.startUnixSeconds;
     const series = await this.#range("up", { ...window });
     return series
+      .filter(({ metric }) => !isAboutNamespace(metric, others))
       .map(({ metric, values = [] }) => ({
         job: metric.job ?? "",
         instance: metric.instance ?? "",

@@ -4,11 +4,12 @@ import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
 import { percentile, round } from "../shared/percentiles.ts";
 import { type RequestRow, requestStatuses } from "../shared/rows.ts";
+import { type FaultWindow, faultsDuring } from "./fault-windows.ts";
 
 interface Column {
   readonly name: string;
   readonly meaning: string;
-  readonly value: (row: RequestRow) => string | number | boolean | null;
+  readonly value: (row: RequestRow, faults: readonly FaultWindow[]) => string | number | boolean | null;
 }
 
 const ms = (ns: number | null): number | null => (ns === null ? null : round(ns / 1e6));
@@ -20,7 +21,18 @@ const itl = (row: RequestRow, p: number): number | null =>
 export const requestColumns: readonly Column[] = [
   { name: "request_id", meaning: "unique; also sent as x-request-id", value: (r) => r.requestId },
   { name: "cell", meaning: "cell of the experiment", value: (r) => r.cell },
-  { name: "phase", meaning: "phase of the cell by the scheduled instant", value: (r) => r.phase },
+  {
+    name: "phase",
+    meaning: "phase of the cell by the scheduled instant; the same in a cell without a fault",
+    value: (r) => r.phase,
+  },
+  {
+    name: "fault_active",
+    meaning: "faults that acted between sending and end, by the injector's records; several by a space",
+    value: (r, faults) => faultsDuring(r, faults).join(" "),
+  },
+  { name: "session", meaning: "conversation that the request belongs to", value: (r) => r.session ?? null },
+  { name: "turn", meaning: "turn of the conversation", value: (r) => r.turn ?? null },
   { name: "status", meaning: requestStatuses.join(" | "), value: (r) => r.status },
   { name: "http_status", meaning: "status code of the response", value: (r) => r.httpStatus },
   {
@@ -72,6 +84,8 @@ export async function exportRequests(
   jsonl: string,
   csv: string,
   each: (row: RequestRow) => void,
+  /** Faults that have acted. @default none */
+  faults: readonly FaultWindow[] = [],
 ): Promise<RequestsExport> {
   let rows = 0;
   let unreadableLines = 0;
@@ -88,7 +102,7 @@ export async function exportRequests(
       }
       rows += 1;
       each(row);
-      yield `${requestColumns.map(({ value }) => csvField(value(row))).join(",")}\n`;
+      yield `${requestColumns.map(({ value }) => csvField(value(row, faults))).join(",")}\n`;
     }
   }
   await pipeline(table, createWriteStream(csv));

@@ -10,12 +10,22 @@ export function standInTexts(standIns: readonly StandIn[]): readonly string[] {
   return standIns.map((entry) => (typeof entry === "string" ? entry : `${entry.part}: ${nameOf(entry)}`));
 }
 
-export function measurementOf(standIns: readonly StandIn[]): {
+export function measurementOf(
+  standIns: readonly StandIn[],
+  /** Address of the service under load, where the stack did not deploy it. @default it did */
+  existingUrl?: string,
+): {
   readonly measurementOf: "stand-in" | "engine";
   readonly measurementText: string;
 } {
   const measured = standIns.filter((entry) => typeof entry === "string" || measuredParts.has(entry.part));
   if (measured.length === 0) {
+    if (existingUrl !== undefined) {
+      return {
+        measurementOf: "engine",
+        measurementText: `answered by the existing service at ${existingUrl}, which this stack did not deploy; what runs behind it is not known`,
+      };
+    }
     return { measurementOf: "engine", measurementText: "answered by the engine that the experiment names" };
   }
   return {

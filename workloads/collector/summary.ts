@@ -1,7 +1,11 @@
 // summary.json: counts, rates and latency figures per cell and phase. Warm-up is counted apart and never in a figure.
-import { type Distribution, round, Samples } from "../shared/percentiles.ts";
-import type { CellSpec, RequestRow } from "../shared/rows.ts";
+import { round } from "../shared/percentiles.ts";
+import type { CellSpec, LoadReport, RequestRow } from "../shared/rows.ts";
 import { plusSeconds, secondsBetween } from "../shared/time.ts";
+import type { Slo } from "./goodput.ts";
+import { type Impact, impactOf } from "./impact.ts";
+import { Backlog, type JudgedCell, type Saturation, saturationOf } from "./saturation.ts";
+import { Group, type Stats, type TimeWindow } from "./stats.ts";
 
 /** The phase that no figure includes. */
 const warmUp = "warm-up";
@@ -17,9 +21,17 @@ export interface Summary {
   readonly t0UnixNs: string | null;
   readonly t0: string | null;
   readonly endedUnixNs: string | null;
+  /** The limits that goodput is counted by; null where the experiment is unknown. */
+  readonly slo: Slo | null;
+  /** Whether the load generator kept up; null where it has not said so. */
+  readonly loadGenerator: { readonly bottleneck: boolean; readonly reasons: readonly string[] } | null;
   readonly cells: readonly CellSummary[];
-  /** All cells together, warm-up excluded. */
+  /** All cells that were played together, warm-up excluded. */
   readonly overall: Stats;
+  /** Null unless there are two load levels of one kind. */
+  readonly saturation: Saturation | null;
+  /** One entry for each cell with a fault. */
+  readonly impact: readonly Impact[];
   readonly quality: {
     readonly verdict: "pass" | "fail";
     readonly failed: readonly string[];
@@ -30,8 +42,12 @@ export interface Summary {
 interface CellSummary {
   readonly id: string;
   readonly arrivals: string | null;
+  /** Requests in flight at once, in a closed loop. */
+  readonly concurrency: number | null;
   readonly startUnixNs: string | null;
   readonly durationSeconds: number | null;
+  /** True where a lower load level was saturated already, so that this cell was not played. */
+  readonly skipped: boolean;
   /** Whether the cell's faults did what they were meant to; absent in a run without faults. */
   readonly verdict?: string;
   readonly warmUp: Pick<Stats, "seconds" | "requests"> | null;
@@ -40,155 +56,59 @@ interface CellSummary {
   readonly phases: readonly (Stats & { readonly name: string })[];
 }
 
-/** Latencies are of requests that ended ok; lag is of all requests that were sent. */
-export interface Stats {
-  /** Length of the measured window, by the plan. */
-  readonly seconds: number | null;
-  readonly requests: Counts;
-  readonly ratePerSecond: Rates;
-  /** Tokens of ok requests by the window's length. */
-  readonly outputTokensPerSecond: number | null;
-  readonly ttftMs: Distribution;
-  /** All gaps between tokens of all requests, pooled. */
-  readonly itlMs: Distribution;
-  readonly tpotMs: Distribution;
-  readonly e2eMs: Distribution;
-  readonly lagMs: Distribution;
-}
-
-interface Counts {
-  readonly scheduled: number;
-  readonly sent: number;
-  readonly ok: number;
-  readonly failed: number;
-  /** Failed requests by status; statuses that did not occur are absent. */
-  readonly failedByStatus: Readonly<Record<string, number>>;
-}
-
-interface Rates {
-  readonly target: number | null;
-  /** Requests that were sent within the window, by its length. */
-  readonly sent: number | null;
-  /** Requests that ended ok within the window, by its length. */
-  readonly completed: number | null;
-}
-
-interface TimeWindow {
-  readonly startUnixNs: bigint;
-  readonly endUnixNs: bigint;
-}
-
-/** Gathers one group of requests. */
-class Group {
-  readonly windows: readonly TimeWindow[];
-  readonly target: number | null;
-  #scheduled = 0;
-  #sent = 0;
-  #ok = 0;
-  #outputTokens = 0;
-  #sentInside = 0;
-  #completedInside = 0;
-  readonly #failed = new Map<string, number>();
-  readonly #ttft = new Samples();
-  readonly #itl = new Samples();
-  readonly #tpot = new Samples();
-  readonly #e2e = new Samples();
-  readonly #lag = new Samples();
-
-  constructor(windows: readonly TimeWindow[], target: number | null) {
-    this.windows = windows;
-    this.target = target;
-  }
-
-  add(row: RequestRow): void {
-    this.#scheduled += 1;
-    if (row.sentUnixNs !== null) {
-      this.#sent += 1;
-      if (row.lagNs !== null) this.#lag.push(row.lagNs / 1e6);
-    }
-    if (row.status !== "ok") {
-      this.#failed.set(row.status, (this.#failed.get(row.status) ?? 0) + 1);
-      return;
-    }
-    this.#ok += 1;
-    this.#outputTokens += row.outputTokens ?? 0;
-    if (row.ttftNs !== null) this.#ttft.push(row.ttftNs / 1e6);
-    if (row.tpotNs !== null) this.#tpot.push(row.tpotNs / 1e6);
-    if (row.e2eNs !== null) this.#e2e.push(row.e2eNs / 1e6);
-    for (const gap of row.itlNs) this.#itl.push(gap / 1e6);
-  }
-
-  /** Rates go by the clock alone: a request of the warm-up that ends inside the window counts as completed there. */
-  clock(row: RequestRow): void {
-    if (row.sentUnixNs === null) return;
-    const sent = BigInt(row.sentUnixNs);
-    if (this.#inside(sent)) this.#sentInside += 1;
-    if (row.status === "ok" && row.doneNs !== null && this.#inside(sent + BigInt(Math.round(row.doneNs)))) {
-      this.#completedInside += 1;
-    }
-  }
-
-  #inside(at: bigint): boolean {
-    return this.windows.some(({ startUnixNs, endUnixNs }) => at >= startUnixNs && at < endUnixNs);
-  }
-
-  get seconds(): number | null {
-    if (this.windows.length === 0) return null;
-    return round(this.windows.reduce((sum, w) => sum + secondsBetween(w.startUnixNs, w.endUnixNs), 0));
-  }
-
-  counts(): Counts {
-    const failedByStatus = Object.fromEntries([...this.#failed].sort(([a], [b]) => a.localeCompare(b)));
-    const failed = [...this.#failed.values()].reduce((sum, count) => sum + count, 0);
-    return { scheduled: this.#scheduled, sent: this.#sent, ok: this.#ok, failed, failedByStatus };
-  }
-
-  stats(): Stats {
-    const seconds = this.seconds;
-    const rate = (count: number): number | null =>
-      seconds === null || seconds === 0 ? null : round(count / seconds);
-    return {
-      seconds,
-      requests: this.counts(),
-      ratePerSecond: {
-        target: this.target,
-        sent: rate(this.#sentInside),
-        completed: rate(this.#completedInside),
-      },
-      outputTokensPerSecond: rate(this.#outputTokens),
-      ttftMs: this.#ttft.distribution(),
-      itlMs: this.#itl.distribution(),
-      tpotMs: this.#tpot.distribution(),
-      e2eMs: this.#e2e.distribution(),
-      lagMs: this.#lag.distribution(),
-    };
-  }
-}
-
 interface CellGroups {
   readonly spec: CellSpec | undefined;
   readonly startUnixNs: bigint | undefined;
   readonly warmUp: Group;
   readonly measured: Group;
   readonly phases: Map<string, Group>;
+  readonly backlog: Backlog;
+}
+
+export interface SummarizerArgs {
+  readonly plan: readonly CellSpec[];
+  /** Undefined where T0 is not known: then there are counts and latencies, and no rates. */
+  readonly t0UnixNs: bigint | undefined;
+  /** @default no goodput */
+  readonly slo?: Slo | undefined;
+  /** Cells that were not played. @default none */
+  readonly skippedCells?: readonly string[];
+  /** Cells that the load generator found saturated while it played. @default none */
+  readonly saturatedCells?: NonNullable<LoadReport["saturatedCells"]>;
+  /** Cells that have a fault. @default none */
+  readonly faultCells?: ReadonlySet<string>;
 }
 
 /** Fed with every row once; knows the plan where the load's specification and T0 are known. */
 export class Summarizer {
   readonly #t0UnixNs: bigint | undefined;
+  readonly #slo: Slo | undefined;
+  readonly #skipped: readonly string[];
+  readonly #saturated: NonNullable<LoadReport["saturatedCells"]>;
+  readonly #faultCells: ReadonlySet<string>;
   readonly #cells = new Map<string, CellGroups>();
   readonly #overall: Group;
 
-  constructor(plan: readonly CellSpec[], t0UnixNs: bigint | undefined) {
-    this.#t0UnixNs = t0UnixNs;
-    for (const cell of plan) this.#cells.set(cell.id, this.#groupsOf(cell.id, cell));
-    const windows = [...this.#cells.values()].flatMap(({ measured }) => measured.windows);
+  constructor(args: SummarizerArgs) {
+    this.#t0UnixNs = args.t0UnixNs;
+    this.#slo = args.slo;
+    this.#skipped = args.skippedCells ?? [];
+    this.#saturated = args.saturatedCells ?? [];
+    this.#faultCells = args.faultCells ?? new Set();
+    for (const cell of args.plan) this.#cells.set(cell.id, this.#groupsOf(cell.id, cell));
+    const played = [...this.#cells].filter(([id]) => !this.#skipped.includes(id)).map(([, groups]) => groups);
+    const windows = played.flatMap(({ measured }) => measured.windows);
     const seconds = windows.reduce((sum, w) => sum + secondsBetween(w.startUnixNs, w.endUnixNs), 0);
-    const expected = [...this.#cells.values()].reduce(
+    const openLoop = played.every(({ measured }) => measured.target !== null);
+    const expected = played.reduce(
       (sum, { measured }) => sum + (measured.target ?? 0) * (measured.seconds ?? 0),
       0,
     );
-    this.#overall = new Group(windows, seconds === 0 ? null : round(expected / seconds));
+    this.#overall = new Group(
+      windows,
+      seconds === 0 || !openLoop ? null : round(expected / seconds),
+      this.#slo,
+    );
   }
 
   add(row: RequestRow): void {
@@ -197,6 +117,7 @@ export class Summarizer {
       cell = this.#groupsOf(row.cell, undefined);
       this.#cells.set(row.cell, cell);
     }
+    cell.backlog.add(row);
     if (row.phase === warmUp) {
       cell.warmUp.add(row);
     } else {
@@ -204,7 +125,7 @@ export class Summarizer {
       this.#overall.add(row);
       let phase = cell.phases.get(row.phase);
       if (phase === undefined) {
-        phase = new Group([], null);
+        phase = new Group([], null, this.#slo);
         cell.phases.set(row.phase, phase);
       }
       phase.add(row);
@@ -216,8 +137,10 @@ export class Summarizer {
     return [...this.#cells].map(([id, { spec, startUnixNs, warmUp: warm, measured, phases }]) => ({
       id,
       arrivals: spec?.arrivals ?? null,
+      concurrency: spec?.concurrency ?? null,
       startUnixNs: startUnixNs === undefined ? null : String(startUnixNs),
       durationSeconds: spec?.durationSeconds ?? null,
+      skipped: this.#skipped.includes(id),
       warmUp: warm.counts().scheduled === 0 ? null : { seconds: warm.seconds, requests: warm.counts() },
       measured: measured.stats(),
       phases: [...phases].map(([name, group]) => ({ name, ...group.stats() })),
@@ -228,40 +151,92 @@ export class Summarizer {
     return this.#overall.stats();
   }
 
+  saturation(): Saturation | null {
+    // A ramp is no level: it passes through all of them.
+    const cells = [...this.#cells].filter(([, { spec }]) => (spec?.rampToRatePerSecond ?? null) === null);
+    return saturationOf(
+      cells.map(([id, groups]) => this.#judged(id, groups)),
+      this.#skipped,
+      this.#slo,
+    );
+  }
+
+  impact(): readonly Impact[] {
+    return [...this.#cells].flatMap(([id, { phases }]) => {
+      if (!this.#faultCells.has(id)) return [];
+      return impactOf(id, phases.get("before")?.stats(), phases.get("fault")?.stats()) ?? [];
+    });
+  }
+
+  #judged(id: string, { spec, measured, phases, backlog }: CellGroups): JudgedCell {
+    const group = this.#faultCells.has(id) ? (phases.get("before") ?? measured) : measured;
+    const [first, last] = [group.windows[0], group.windows.at(-1)];
+    const ms = (unixNs: bigint): number => Number(unixNs) / 1e6;
+    return {
+      id,
+      ratePerSecond: spec?.ratePerSecond ?? null,
+      concurrency: spec?.concurrency ?? null,
+      constantArrivals: spec?.arrivals === "constant",
+      stats: group.stats(),
+      window:
+        first === undefined || last === undefined
+          ? undefined
+          : { fromMs: ms(first.startUnixNs), toMs: ms(last.endUnixNs) },
+      backlog,
+      foundWhilePlaying: this.#saturated.filter(({ cell }) => cell === id).map(({ reason }) => reason),
+    };
+  }
+
   #groupsOf(id: string, spec: CellSpec | undefined): CellGroups {
     const t0 = this.#t0UnixNs;
+    const backlog = new Backlog();
     if (spec === undefined || t0 === undefined) {
       return {
         spec,
         startUnixNs: undefined,
         warmUp: new Group([], null),
-        measured: new Group([], spec?.ratePerSecond ?? null),
+        measured: new Group([], spec?.ratePerSecond ?? null, this.#slo),
         phases: new Map(),
+        backlog,
       };
     }
     const startUnixNs = plusSeconds(t0, spec.startOffsetSeconds);
-    const window = (start: number, seconds: number): TimeWindow => ({
-      startUnixNs: plusSeconds(startUnixNs, start),
-      endUnixNs: plusSeconds(startUnixNs, start + seconds),
-    });
     const phases =
       spec.phases.length > 0
         ? spec.phases
         : [{ name: id, startOffsetSeconds: 0, durationSeconds: spec.durationSeconds }];
     const measured = phases.filter(({ name }) => name !== warmUp);
-    const windowsOf = (list: typeof phases): readonly TimeWindow[] =>
-      list.map(({ startOffsetSeconds, durationSeconds }) => window(startOffsetSeconds, durationSeconds));
+    const groupOf = (list: typeof phases): Group =>
+      new Group(
+        list.map(({ startOffsetSeconds, durationSeconds }) => ({
+          startUnixNs: plusSeconds(startUnixNs, startOffsetSeconds),
+          endUnixNs: plusSeconds(startUnixNs, startOffsetSeconds + durationSeconds),
+        })) satisfies TimeWindow[],
+        targetOf(spec, list),
+        this.#slo,
+      );
     return {
       spec,
       startUnixNs,
-      warmUp: new Group(windowsOf(phases.filter(({ name }) => name === warmUp)), spec.ratePerSecond),
-      measured: new Group(windowsOf(measured), spec.ratePerSecond),
+      warmUp: groupOf(phases.filter(({ name }) => name === warmUp)),
+      measured: groupOf(measured),
       phases: new Map(
-        (spec.phases.length > 0 ? measured : []).map((phase) => [
-          phase.name,
-          new Group(windowsOf([phase]), spec.ratePerSecond),
-        ]),
+        (spec.phases.length > 0 ? measured : []).map((phase) => [phase.name, groupOf([phase])] as const),
       ),
+      backlog,
     };
   }
+}
+
+/** The planned rate in some phases of a cell; of a ramp, which is a line over the whole cell, the mean. */
+function targetOf(spec: CellSpec, phases: CellSpec["phases"]): number | null {
+  const { ratePerSecond: from, rampToRatePerSecond: to } = spec;
+  if (from === null) return null;
+  const seconds = phases.reduce((sum, { durationSeconds }) => sum + durationSeconds, 0);
+  if (to === null || to === undefined || seconds === 0) return from;
+  const expected = phases.reduce((sum, { startOffsetSeconds, durationSeconds }) => {
+    const middle = startOffsetSeconds + durationSeconds / 2;
+    return sum + (from + ((to - from) * middle) / spec.durationSeconds) * durationSeconds;
+  }, 0);
+  return round(expected / seconds);
 }

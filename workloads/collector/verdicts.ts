@@ -16,7 +16,7 @@ import {
   type PodEvent,
   podEvents,
 } from "./judge.ts";
-import { measure, type Span, thresholds } from "./measure.ts";
+import { measure, type Span, type Spans, thresholds } from "./measure.ts";
 
 export interface Verdicts {
   readonly schemaVersion: 1;
@@ -50,6 +50,9 @@ interface FaultJudgement {
 }
 
 type IndicationFigures = Omit<Indication, "measurement"> & Indication["measurement"];
+
+/** What kind of node of Ray a target's container is; others, as the entry's, are none. */
+const nodeTypes: Readonly<Record<string, string>> = { "ray-head": "head", "ray-worker": "worker" };
 
 /** From bad to good: the worst fault decides about its cell. */
 const worstFirst: readonly FaultVerdict[] = [
@@ -105,7 +108,7 @@ function controlVerdict(args: VerdictArgs, sources: Sources, cell: CellSpec): Ce
       ? []
       : podsIn(sources.pods, spans.cell).flatMap((pod) =>
           controlIndicators.flatMap((indicator) =>
-            indicate(args, sources, indicator, pod.pod, "bystander", { before: spans.before, window }),
+            indicate(args, sources, indicator, pod.pod, "bystander", { ...spans, window }),
           ),
         );
   const { verdict, reasons } = judgeControl(indications, sources.events, spans.cell);
@@ -143,11 +146,11 @@ function faultJudgement(
   const spans = spansOf(args, cell);
   const acted = record === undefined ? undefined : actedSpan(record);
   const after =
-    acted === undefined || entry.oneShot
+    record === undefined || acted === undefined || entry.oneShot
       ? undefined
-      : { fromMs: acted.toMs + settleMs, toMs: spans.cell.toMs };
+      : { fromMs: recoveredMs(record, acted) + settleMs, toMs: spans.cell.toMs };
   const targets = new Set(record?.intendedTargets.map(({ pod }) => pod));
-  const nodeType = entry.container === "ray-head" ? "head" : "worker";
+  const nodeType = nodeTypes[entry.container] ?? null;
   const bystanders = podsIn(sources.pods, spans.cell).filter(
     (pod) => pod.nodeType === nodeType && !meantUids.has(pod.uid),
   );
@@ -159,7 +162,7 @@ function faultJudgement(
             ...[...targets].map((pod) => ({ pod, role: "target" as const })),
             ...bystanders.map(({ pod }) => ({ pod, role: "bystander" as const })),
           ].flatMap(({ pod, role }) =>
-            indicate(args, sources, indicator, pod, role, { before: spans.before, window: acted, after }),
+            indicate(args, sources, indicator, pod, role, { ...spans, window: acted, after }),
           ),
         );
   const judgement = judgeFault({
@@ -187,6 +190,10 @@ function faultJudgement(
 /** What a target recovers from is not over with the fault's end at once. */
 const settleMs = 2000;
 
+function recoveredMs({ recovery: { recovered } }: FaultRecord, acted: Span): number {
+  return Math.max(acted.toMs, recovered === null ? 0 : toMs(recovered.notAfterUnixNs));
+}
+
 function expectedEvents(kind: string): readonly PodEvent["what"][] {
   switch (kind) {
     case "pod-kill":
@@ -212,20 +219,22 @@ function actedSpan({ injected, recovery, planned, oneShot, created }: FaultRecor
 }
 
 function spansOf(
-  { t0UnixNs }: VerdictArgs,
+  { t0UnixNs, cells }: VerdictArgs,
   cell: CellSpec,
-): { readonly cell: Span; readonly before: Span; readonly fault: Span | undefined } {
-  const startMs = Number(t0UnixNs / 1_000_000n) + cell.startOffsetSeconds * 1000;
-  const phase = (name: string): Span | undefined => {
-    const found = cell.phases.find((one) => one.name === name);
+): Pick<Spans, "before" | "quiet"> & { readonly cell: Span; readonly fault: Span | undefined } {
+  const startOf = (one: CellSpec): number => Number(t0UnixNs / 1_000_000n) + one.startOffsetSeconds * 1000;
+  const phase = (one: CellSpec, name: string): Span | undefined => {
+    const found = one.phases.find((candidate) => candidate.name === name);
     if (found === undefined) return undefined;
-    const fromMs = startMs + found.startOffsetSeconds * 1000;
+    const fromMs = startOf(one) + found.startOffsetSeconds * 1000;
     return { fromMs, toMs: fromMs + found.durationSeconds * 1000 };
   };
+  const startMs = startOf(cell);
   return {
     cell: { fromMs: startMs, toMs: startMs + cell.durationSeconds * 1000 },
-    before: phase("before") ?? { fromMs: startMs, toMs: startMs },
-    fault: phase("fault"),
+    before: phase(cell, "before") ?? { fromMs: startMs, toMs: startMs },
+    fault: phase(cell, "fault"),
+    quiet: cells.flatMap((one) => phase(one, "before") ?? []),
   };
 }
 
@@ -246,13 +255,18 @@ function indicate(
   indicator: Indicator,
   pod: string,
   role: Indication["role"],
-  spans: Parameters<typeof measure>[1],
+  spans: Spans,
 ): Indication[] {
   const probed = indicator.name === "connect-time" || indicator.name === "connects-lost";
   if (probed && sources.probes.length === 0) return [];
   const samples = probed
     ? probeSamples(sources.probes, indicator.name, pod)
-    : sources.metrics.samples(indicator.name, namespace, pod);
+    : sources.metrics.samples(
+        indicator.name,
+        // A target may stand in another namespace: the entry does.
+        sources.pods.find((line) => line.pod === pod)?.namespace ?? namespace,
+        pod,
+      );
   if (samples.length === 0) return [];
   const measurement = measure(samples, spans, indicator);
   return [{ indicator: indicator.name, unit: indicator.unit, pod, role, measurement }];

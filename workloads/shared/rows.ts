@@ -36,11 +36,16 @@ export interface RequestRow {
   readonly error: string | null;
   readonly promptTokens: number | null;
   readonly outputTokens: number | null;
-  readonly expectedPromptTokens: number;
+  /** Null where it is not known: a prompt from a file, or a session's second turn and later ones. */
+  readonly expectedPromptTokens: number | null;
   readonly expectedOutputTokens: number;
   readonly finishReason: string | null;
   readonly worker: number | null;
   readonly responseBytes: number;
+  /** The request id of the session's first turn; null where there are no sessions. */
+  readonly session: string | null;
+  /** From 1. */
+  readonly turn: number | null;
 }
 
 /** timeline.json: written by the gate, the origin of every other instant. */
@@ -62,6 +67,7 @@ export interface Replica {
 
 /** load/progress.json: rewritten each second while the load plays. Completed ended well, failed are all others. */
 export interface LoadProgress {
+  /** Grows while a closed loop or sessions of several turns are played. */
   readonly scheduled: number;
   readonly sent: number;
   readonly completed: number;
@@ -79,6 +85,7 @@ export interface LoadReport {
   /** Null where the load was aborted before T0 was known. */
   readonly t0UnixNs: string | null;
   readonly scheduleSha256: string;
+  /** Of the cells that were played. */
   readonly requests: {
     readonly scheduled: number;
     readonly sent: number;
@@ -92,8 +99,28 @@ export interface LoadReport {
     readonly max: number;
   } | null;
   readonly cpuSeconds: number;
+  /** Null where T0 was not reached. */
+  readonly selfCheck?: LoadSelfCheck | null;
+  /** Not played, as a lower level was saturated. */
+  readonly skippedCells?: readonly string[];
+  readonly saturatedCells?: readonly { readonly cell: string; readonly reason: string }[];
   readonly aborted: boolean;
   readonly abortReason: string | null;
+}
+
+/** Whether the load generator kept up, from T0 to the end. */
+interface LoadSelfCheck {
+  /** CPU seconds / (wall seconds x GOMAXPROCS). */
+  readonly cpuShare: number;
+  /** How long its CPU limit stopped it; null where the kernel does not count that. */
+  readonly throttledSeconds: number | null;
+  /** Requests that failed for a lack of files, ports or buffers on its side. */
+  readonly socketErrors: number;
+  /** Its own part of the lag: not the time in which no worker was free. */
+  readonly lagP99Ms: number;
+  /** True where there is a reason. */
+  readonly bottleneck: boolean;
+  readonly reasons: readonly string[];
 }
 
 /** The part of the load's specification that the summary needs. */
@@ -106,7 +133,13 @@ export interface CellSpec {
   readonly id: string;
   readonly startOffsetSeconds: number;
   readonly durationSeconds: number;
-  readonly ratePerSecond: number;
+  /** Null in a closed loop. */
+  readonly ratePerSecond: number | null;
+  /** Null or absent in an open loop. */
+  readonly concurrency?: number | null;
+  /** The rate at the end of the cell; null or absent where it stays. */
+  readonly rampToRatePerSecond?: number | null;
+  /** `closed-loop` where requests do not arrive. */
   readonly arrivals: string;
   readonly phases: readonly {
     readonly name: string;
@@ -123,6 +156,8 @@ export interface Manifest {
   readonly standIns: readonly string[];
   /** False where the load has not ended by itself: what is there was kept, but it is no result. */
   readonly complete: boolean;
+  /** Parts of the cluster that there are no exports of, each with the reason. */
+  readonly notes: readonly string[];
   readonly files: readonly ManifestFile[];
   readonly versions: Readonly<Record<string, string>>;
 }
