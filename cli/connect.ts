@@ -15,6 +15,8 @@ export interface ClusterAccess {
   readonly pollSeconds: number;
   /** Shortest time between two progress lines. */
   readonly progressSeconds: number;
+  /** Tells the last lines of each log where a wait fails. */
+  readonly debug: boolean;
 }
 
 // Long enough for any program that hands a kubeconfig over, short enough to notice that none does.

@@ -7,8 +7,8 @@ import { experimentId } from "../experiments/id.ts";
 import { type OriginOf, throwProblems } from "../experiments/problems.ts";
 import { tryResolve } from "../experiments/resolve.ts";
 import type { ResolvedExperiment } from "../experiments/schema.ts";
-import { type ExperimentSettings, readExperimentSettings } from "../experiments/settings.ts";
-import { type Timeline, timelineOf } from "../experiments/timeline.ts";
+import { type ExperimentSettings, readExperimentSettings, steps } from "../experiments/settings.ts";
+import { arrivalsOf, type Timeline, timelineOf } from "../experiments/timeline.ts";
 
 /** Prints the resolved experiment of a definition, with what Pulumi.exp-NAME.yaml overrides where that file exists. */
 export function printExplanation(name: string, projectDir: string): void {
@@ -17,11 +17,12 @@ export function printExplanation(name: string, projectDir: string): void {
     projectDir,
     name: settings.name,
     overrides: settings.overrides,
+    ...(settings.cells === undefined ? {} : { cells: settings.cells }),
     ...(settings.definition === undefined ? {} : { definition: settings.definition }),
   });
   throwProblems(`experiment ${settings.name}`, [...settings.problems, ...resolution.problems]);
   const experiment = resolution.experiment as ResolvedExperiment;
-  process.stdout.write(explain(experiment, resolution.originOf, settings.run));
+  process.stdout.write(explain(experiment, resolution.originOf, settings.run, settings));
 }
 
 function settingsOf(name: string, projectDir: string): ExperimentSettings {
@@ -39,12 +40,20 @@ function settingsOf(name: string, projectDir: string): ExperimentSettings {
   );
 }
 
-/** The page: values with their origin, the timeline, and the cost. */
-export function explain(experiment: ResolvedExperiment, originOf: OriginOf, run: number): string {
+/** The page: how much of it is run, values with their origin, the timeline, and the cost. */
+export function explain(
+  experiment: ResolvedExperiment,
+  originOf: OriginOf,
+  run: number,
+  stack: Pick<ExperimentSettings, "steps" | "debug"> = { steps: "collect", debug: false },
+): string {
   const timeline = timelineOf(experiment);
   return [
     `experiment ${experiment.name}: ${experiment.description}`,
     `id ${experimentId(experiment, run)}`,
+    "",
+    "stack",
+    ...table(stackRows(experiment, stack)),
     "",
     "values",
     ...table(valueRows(experiment, originOf)),
@@ -58,8 +67,31 @@ export function explain(experiment: ResolvedExperiment, originOf: OriginOf, run:
   ].join("\n");
 }
 
+/** Keys of the stack that change what is run, not what the experiment is; cells are both. */
+function stackRows(
+  experiment: ResolvedExperiment,
+  { steps: last, debug }: Pick<ExperimentSettings, "steps" | "debug">,
+): string[][] {
+  const count = timelineOf({ ...experiment, cells: null }).cells.length;
+  const cells = experiment.cells ?? Array.from({ length: count }, (_, index) => index + 1);
+  const taken = steps.slice(0, steps.indexOf(last) + 1);
+  return [
+    [
+      "llmeval:steps",
+      last,
+      `of ${steps.join(", ")}: ${taken.length === steps.length ? "all" : taken.join(", ")}`,
+    ],
+    ["llmeval:debug", String(debug), debug ? "verbose logs, pods stay for a day longer" : "quiet logs"],
+    [
+      "llmeval:cells",
+      experiment.cells === null ? "all" : cells.join(","),
+      `${cells.length} of ${count} are played`,
+    ],
+  ];
+}
+
 function valueRows(experiment: ResolvedExperiment, originOf: OriginOf): string[][] {
-  const { name: _name, description: _description, ...values } = experiment;
+  const { name: _name, description: _description, cells: _cells, ...values } = experiment;
   return leaves(values, []).map(([path, value]) => [formatPath(path), JSON.stringify(value), originOf(path)]);
 }
 
@@ -94,32 +126,63 @@ function targetText(target: Fault["target"]): string {
   return "replica" in target ? `replica ${target.replica}` : `${target.replicasPercent} % of the replicas`;
 }
 
-function costRows(experiment: ResolvedExperiment, timeline: Timeline): string[][] {
+/** What playing an experiment takes. */
+export interface Cost {
+  /** Of open loops: how many a closed loop sends is not known before. Of sessions the first turns alone. */
+  readonly requests: number;
+  /** 0 where the engine is a stand-in. */
+  readonly accelerators: number;
+  readonly acceleratorsPerReplica: number;
+  /** From the gate to the end of the last cell. */
+  readonly playedSeconds: number;
+  /** With every wait as long as its limit allows. */
+  readonly longestSeconds: number;
+}
+
+export function costOf(experiment: ResolvedExperiment, timeline: Timeline): Cost {
   const { parallelism, timeouts, engine, timeline: lengths } = experiment;
-  const requests = timeline.cells.reduce(
-    (sum, cell) => sum + Math.round(cell.ratePerSecond * cell.durationSeconds),
-    0,
-  );
-  const perReplica = parallelism.tensorParallelism * parallelism.pipelineParallelism;
-  const accelerators = engine === "vllm" ? parallelism.dataParallelism * perReplica : 0;
-  const waiting = timeouts.serviceReadySeconds + timeouts.gateSeconds + timeouts.collectSeconds;
-  const played = lengths.leadSeconds + timeline.durationSeconds;
-  const hours = (seconds: number): string => ((accelerators * seconds) / 3600).toFixed(2);
+  const acceleratorsPerReplica = parallelism.tensorParallelism * parallelism.pipelineParallelism;
+  const playedSeconds = lengths.leadSeconds + timeline.durationSeconds;
+  return {
+    requests: timeline.cells.reduce((sum, cell) => sum + (arrivalsOf(cell) ?? 0), 0),
+    accelerators: engine === "vllm" ? parallelism.dataParallelism * acceleratorsPerReplica : 0,
+    acceleratorsPerReplica,
+    playedSeconds,
+    longestSeconds:
+      playedSeconds + timeouts.serviceReadySeconds + timeouts.gateSeconds + timeouts.collectSeconds,
+  };
+}
+
+function costRows(experiment: ResolvedExperiment, timeline: Timeline): string[][] {
+  const cost = costOf(experiment, timeline);
+  const hours = (seconds: number): string => ((cost.accelerators * seconds) / 3600).toFixed(2);
   return [
-    ["duration", `${clock(timeline.durationSeconds)} from T0; at most ${clock(played + waiting)} in all`],
-    ["requests", `${requests} in ${timeline.cells.length} cell${timeline.cells.length === 1 ? "" : "s"}`],
+    ["duration", `${clock(timeline.durationSeconds)} from T0; at most ${clock(cost.longestSeconds)} in all`],
+    ["requests", requestsText(experiment, timeline, cost.requests)],
     [
       "accelerators",
-      engine === "vllm"
-        ? `${accelerators} (${parallelism.dataParallelism} replicas x ${perReplica})`
-        : "none, the engine is a stand-in",
+      experiment.engine === "vllm"
+        ? `${cost.accelerators} (${experiment.parallelism.dataParallelism} replicas x ${cost.acceleratorsPerReplica})`
+        : experiment.engine === "existing"
+          ? "none of this stack's, the engine is there already"
+          : "none, the engine is a stand-in",
     ],
-    ["accelerator hours", `${hours(played)} while the load plays; at most ${hours(played + waiting)}`],
+    [
+      "accelerator hours",
+      `${hours(cost.playedSeconds)} while the load plays; at most ${hours(cost.longestSeconds)}`,
+    ],
   ];
 }
 
+function requestsText({ load }: ResolvedExperiment, { cells }: Timeline, requests: number): string {
+  const where = `in ${cells.length} cell${cells.length === 1 ? "" : "s"}`;
+  if (load.concurrency !== null) return `as many as the engine answers ${where}`;
+  if (load.prompts.kind !== "multi-turn") return `${requests} ${where}`;
+  return `${requests} sessions of up to ${load.prompts.turns} turns ${where}`;
+}
+
 /** `1:06:05`. */
-function clock(seconds: number): string {
+export function clock(seconds: number): string {
   const whole = Math.ceil(seconds);
   const two = (value: number): string => String(value).padStart(2, "0");
   return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;

@@ -48,8 +48,11 @@ export async function deliver(output: string, experimentId: string, loadFailure?
   const table = summaryTable(results);
   process.stdout.write(process.stdout.isTTY ? table : `${JSON.stringify({ ...results.summary, table })}\n`);
   if (results.manifest.complete) return;
-  const ended = results.quality.checks.find(({ check }) => check === "load-ended");
-  const reason = loadFailure ?? ended?.note ?? "the load has not ended by itself";
+  const noteOf = (name: string): string | undefined =>
+    results.quality.checks.find(({ check, pass }) => check === name && !pass)?.note;
+  // What the load says itself, else how its Job ended.
+  const reason =
+    noteOf("load-not-aborted") ?? loadFailure ?? noteOf("load-ended") ?? "the load has not ended by itself";
   throw new UserError(
     `experiment ${experimentId} did not complete: ${reason}\nwhat there is lies in ${folder}; for another run raise llmeval:run in the stack's configuration`,
   );

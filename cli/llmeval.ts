@@ -10,7 +10,8 @@ import { printExplanation } from "./explain.ts";
 import { fetchResults } from "./fetch.ts";
 import { printStatus } from "./status.ts";
 import { printSummary } from "./summary.ts";
-import { waitForResults, waitForT0 } from "./wait.ts";
+import type { Verb } from "./verbs.ts";
+import { waitForLoad, waitForResults, waitForT0 } from "./wait.ts";
 
 const projectDir = join(import.meta.dirname, "..");
 
@@ -22,11 +23,14 @@ interface Option {
   readonly help: string;
   readonly required?: boolean;
   readonly fallback?: string;
+  /** May be given more than once. */
+  readonly repeated?: boolean;
 }
 
 interface Command {
   readonly summary: string;
   readonly details?: string;
+  /** Names of the arguments, e.g. `ACTION [NAME]`; one in brackets may be left out. */
   readonly positional?: string;
   readonly options: Readonly<Record<string, Option>>;
   readonly run: (values: Values) => Promise<void>;
@@ -46,6 +50,25 @@ const progressSeconds: Option = {
   help: "shortest time between two progress lines",
   fallback: "3",
 };
+const debug: Option = { help: "where the wait fails, tell the last lines of each log" };
+/** What every verb takes; a stack may be named as pulumi names it, too. */
+const verbOptions: Readonly<Record<string, Option>> = {
+  stack: { short: "s", value: "STACK", help: "the stack, in place of NAME" },
+  yes: { short: "y", help: "ask nothing" },
+  preview: { help: "show what would be done, and do nothing" },
+};
+const stepOptions: Readonly<Record<string, Option>> = {
+  ...verbOptions,
+  cluster: { value: "STACK", help: "the cluster's stack; needed where the experiment has no stack yet" },
+  config: {
+    short: "c",
+    value: "KEY=VALUE",
+    help: "a key of the stack for this call alone, e.g. llmeval:modelId=phi-4; may be repeated",
+    repeated: true,
+  },
+  debug: { help: "verbose logs of every part, pods that stay: llmeval:debug for this call" },
+};
+const runNumber: Option = { value: "N", help: "the run, in place of the one that is chosen" };
 const output: Option = { value: "DIR", help: "where results are kept", fallback: "fetched" };
 
 const commands: Readonly<Record<string, Command>> = {
@@ -59,7 +82,8 @@ const commands: Readonly<Record<string, Command>> = {
   },
   schema: {
     summary: "print the JSON Schema of a kind of configuration file, for editors",
-    details: "KIND is experiment (experiments/*.yaml) or cluster (configs/clusters/*.yaml).",
+    details:
+      "KIND is experiment (experiments/*.yaml), suite (experiments/suites/*.yaml) or cluster (configs/clusters/*.yaml).",
     positional: "KIND",
     options: {},
     run: async (values) => (await import("./schema.ts")).printSchema(values.positional),
@@ -74,8 +98,57 @@ const commands: Readonly<Record<string, Command>> = {
       "timeout-seconds": timeoutSeconds("3600"),
       "poll-seconds": pollSeconds,
       "progress-seconds": progressSeconds,
+      debug,
     },
     run: async (values) => waitForT0(await values.access(), await values.connect()),
+  },
+  deploy: {
+    summary: "deploy an experiment's engine, and play nothing",
+    details:
+      "Makes the stack exp-NAME where there is none. Refuses a stack that has played: its engine is there.",
+    positional: "[NAME]",
+    options: stepOptions,
+    run: async (values) => runStep("deploy", values),
+  },
+  benchmark: {
+    summary: "play an experiment's load and faults, on a deployment that is there or a new one",
+    details: "What has been played is played again, as the next run; what was cut is taken up.",
+    positional: "[NAME]",
+    options: { ...stepOptions, run: runNumber },
+    run: async (values) => runStep("benchmark", values),
+  },
+  collect: {
+    summary: "collect and fetch the results of the run that is there",
+    details:
+      "Runs the collector again where it has run: what is complete stays as it is and is only fetched.",
+    positional: "[NAME]",
+    options: { ...stepOptions, run: runNumber },
+    run: async (values) => runStep("collect", values),
+  },
+  delete: {
+    summary: "take an experiment down; fetched results stay",
+    details: "The same as: pulumi destroy -s exp-NAME",
+    positional: "[NAME]",
+    options: { ...verbOptions, remove: { help: "remove the stack too; its file stays" } },
+    run: async (values) => runStep("delete", values),
+  },
+  load: {
+    summary: "wait until the load has ended, and print what it sent",
+    details: 'Prints {"requests","lagP99Ms","aborted","abortReason"} on stdout; progress goes to stderr.',
+    options: {
+      namespace,
+      "experiment-id": experimentId,
+      kubeconfig,
+      "timeout-seconds": timeoutSeconds("7200"),
+      "poll-seconds": pollSeconds,
+      "progress-seconds": progressSeconds,
+      "keep-going": {
+        help: "a load that has failed is no error: print null, as the collector saves what there is",
+      },
+      debug,
+    },
+    run: async (values) =>
+      waitForLoad(await values.access(), await values.connect(), values.optional("keep-going") !== undefined),
   },
   results: {
     summary: "wait until the results are complete, fetch and verify them, and print the summary",
@@ -89,6 +162,7 @@ const commands: Readonly<Record<string, Command>> = {
       "timeout-seconds": timeoutSeconds("7200"),
       "poll-seconds": pollSeconds,
       "progress-seconds": progressSeconds,
+      debug,
     },
     run: async (values) =>
       waitForResults(await values.access(), values.text("output"), () => values.connect()),
@@ -132,6 +206,37 @@ const commands: Readonly<Record<string, Command>> = {
       });
     },
   },
+  suite: {
+    summary: "run, resume, stop and show a suite of experiments",
+    details:
+      "ACTION is run, resume, status, stop or list; NAME is a file in experiments/suites/. Each case gets a stack of its own.",
+    positional: "ACTION [NAME]",
+    options: {
+      cluster: { value: "STACK", help: "run: the cluster's stack, in place of the suite's own" },
+      plan: { help: "run: print cases, time and accelerator hours, and do nothing" },
+      restart: { help: "run: play all cases anew; what was measured before is kept" },
+      "after-case": { help: "stop: when the running case has ended; without it: at once" },
+      "progress-seconds": {
+        value: "N",
+        help: "shortest time between two progress lines of a case, where the output is no terminal",
+        fallback: "15",
+      },
+    },
+    run: async (values) => {
+      const { runSuiteCommand } = await import("./suite/command.ts");
+      const cluster = values.optional("cluster");
+      await runSuiteCommand({
+        action: values.positional,
+        suite: values.positionals[1] ?? "",
+        projectDir,
+        ...(cluster === undefined ? {} : { cluster }),
+        planOnly: values.optional("plan") !== undefined,
+        restart: values.optional("restart") !== undefined,
+        afterCase: values.optional("after-case") !== undefined,
+        progressSeconds: values.seconds("progress-seconds"),
+      });
+    },
+  },
   capacity: {
     summary: "show what the platform asks of each node, and what is left for models",
     details: "Sums the requests and limits of the pods that are there; experiments are counted apart.",
@@ -146,24 +251,63 @@ const commands: Readonly<Record<string, Command>> = {
   },
 };
 
+async function runStep(verb: Verb, values: Values): Promise<void> {
+  const { positional } = values;
+  const stack = values.optional("stack");
+  if (positional === "" && stack === undefined) {
+    throw new UserError(`llmeval ${verb}: NAME is missing; see: llmeval ${verb} --help`);
+  }
+  if (positional !== "" && stack !== undefined) {
+    throw new UserError(`llmeval ${verb}: NAME and --stack are both given; give one of them`);
+  }
+  const cluster = values.optional("cluster");
+  const run = values.optional("run");
+  const { runVerb } = await import("./verbs.ts");
+  await runVerb({
+    verb,
+    name: stack ?? positional,
+    projectDir,
+    ...(cluster === undefined ? {} : { cluster }),
+    ...(run === undefined ? {} : { run }),
+    config: values.list("config"),
+    debug: values.optional("debug") !== undefined,
+    yes: values.optional("yes") !== undefined,
+    preview: values.optional("preview") !== undefined,
+    remove: values.optional("remove") !== undefined,
+  });
+}
+
+type OptionValues = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 /** The parsed options of one call. */
 class Values {
-  readonly positional: string;
+  readonly positionals: readonly string[];
   readonly #command: string;
-  readonly #values: Readonly<Record<string, string | undefined>>;
+  readonly #values: OptionValues;
 
-  constructor(command: string, values: Readonly<Record<string, string | undefined>>, positional: string) {
+  constructor(command: string, values: OptionValues, positionals: readonly string[]) {
     this.#command = command;
     this.#values = values;
-    this.positional = positional;
+    this.positionals = positionals;
+  }
+
+  get positional(): string {
+    return this.positionals[0] ?? "";
   }
 
   optional(name: string): string | undefined {
-    return this.#values[name];
+    const value = this.#values[name];
+    return typeof value === "string" ? value : undefined;
   }
 
   text(name: string): string {
-    return this.#values[name] ?? "";
+    return this.optional(name) ?? "";
+  }
+
+  /** Of an option that may be given more than once. */
+  list(name: string): readonly string[] {
+    const value = this.#values[name];
+    return typeof value === "object" ? value : [];
   }
 
   seconds(name: string): number {
@@ -184,6 +328,7 @@ class Values {
       timeoutSeconds: this.seconds("timeout-seconds"),
       pollSeconds: this.seconds("poll-seconds"),
       progressSeconds: this.seconds("progress-seconds"),
+      debug: this.optional("debug") !== undefined,
     };
   }
 
@@ -217,15 +362,19 @@ function helpOf(name: string, command: Command): string {
 function parse(name: string, command: Command, args: readonly string[]): Values | "help" {
   const hint = `see: llmeval ${name} --help`;
   const options = Object.fromEntries(
-    Object.entries(command.options).map(([option, { value, short }]) => [
+    Object.entries(command.options).map(([option, { value, short, repeated = false }]) => [
       option,
       {
         type: value === undefined ? ("boolean" as const) : ("string" as const),
+        multiple: repeated,
         ...(short === undefined ? {} : { short }),
       },
     ]),
   );
-  let parsed: { values: Record<string, string | boolean | undefined>; positionals: string[] };
+  let parsed: {
+    values: Record<string, string | boolean | (string | boolean)[] | undefined>;
+    positionals: string[];
+  };
   try {
     parsed = parseArgs({
       args: [...args],
@@ -238,23 +387,27 @@ function parse(name: string, command: Command, args: readonly string[]): Values 
   }
   if (parsed.values["help"] === true) return "help";
   const problems: string[] = [];
-  const values: Record<string, string | undefined> = {};
+  const values: Record<string, string | readonly string[] | undefined> = {};
   for (const [option, { required, fallback }] of Object.entries(command.options)) {
     const given = parsed.values[option];
-    values[option] = given === true ? "true" : typeof given === "string" ? given : fallback;
+    values[option] = Array.isArray(given)
+      ? given.map(String)
+      : given === undefined
+        ? fallback
+        : String(given);
     if (required && (values[option] ?? "") === "") problems.push(`--${option} is missing`);
   }
-  const [positional = "", ...surplus] = parsed.positionals;
-  if (command.positional !== undefined && positional === "")
-    problems.push(`${command.positional} is missing`);
-  const unexpected = command.positional === undefined ? parsed.positionals : surplus;
+  const names = command.positional?.split(" ") ?? [];
+  const absent = names.filter((name, index) => !name.startsWith("[") && !parsed.positionals[index]);
+  if (absent.length > 0) problems.push(`${absent.join(" and ")} is missing`);
+  const unexpected = parsed.positionals.slice(names.length);
   if (unexpected.length > 0) problems.push(`unexpected argument ${unexpected.join(" ")}`);
   const id = values["experiment-id"];
-  if (id !== undefined && id !== "" && !/^[a-z0-9][a-z0-9.-]*$/.test(id)) {
+  if (typeof id === "string" && id !== "" && !/^[a-z0-9][a-z0-9.-]*$/.test(id)) {
     problems.push(`--experiment-id is "${id}", allowed: lower-case letters, digits, "-" and "."`);
   }
   if (problems.length > 0) throw new UserError(`llmeval ${name}: ${problems.join("; ")}; ${hint}`);
-  return new Values(name, values, positional);
+  return new Values(name, values, parsed.positionals);
 }
 
 async function main(args: readonly string[]): Promise<void> {

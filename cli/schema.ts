@@ -3,14 +3,16 @@ import * as z from "zod";
 import { clusterConfigSchema } from "../components/cluster/config.ts";
 import { UserError } from "../components/errors.ts";
 import { experimentSchema } from "../experiments/schema.ts";
+import { suiteSchema } from "../experiments/suite.ts";
 
 const schemas: Readonly<Record<string, () => unknown>> = {
   // A definition sets only what differs from its base, model and profile.
   experiment: () => withoutRequired(z.toJSONSchema(experimentSchema, { io: "input" })),
+  suite: () => z.toJSONSchema(suiteSchema, { io: "input" }),
   cluster: () => z.toJSONSchema(clusterConfigSchema, { io: "input" }),
 };
 
-/** Prints the schema of `experiment` (experiments/*.yaml) or `cluster` (configs/clusters/*.yaml). */
+/** Prints the schema of `experiment` (experiments/*.yaml), `suite` (experiments/suites/*.yaml) or `cluster` (configs/clusters/*.yaml). */
 export function printSchema(kind: string): void {
   process.stdout.write(toSchemaText(kind));
 }

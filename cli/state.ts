@@ -12,7 +12,7 @@ import type { LoadProgress } from "../workloads/shared/rows.ts";
 import { nowUnixNs, secondsBetween } from "../workloads/shared/time.ts";
 import type { ResultsReader } from "./connect.ts";
 
-export type Role = "gate" | "load" | "collector";
+export type Role = "gate" | "load" | "conductor" | "collector";
 
 /** One look at the namespace. */
 export class Namespace {
@@ -58,6 +58,17 @@ export class Namespace {
     const log =
       lines.length === 0 ? "its pod has left no log" : `last lines of its log:\n  ${lines.join("\n  ")}`;
     return `Job ${job.metadata.name} in namespace ${this.#name} has failed (${reason}); ${log}`;
+  }
+
+  /** Why there will be no file, where the Job of a role is complete and has not written it. */
+  endedWithout(role: Role, file: string): string | undefined {
+    const job = this.job(role);
+    const complete = job?.status?.conditions?.some(
+      ({ type, status }) => type === "Complete" && status === "True",
+    );
+    return job === undefined || complete !== true
+      ? undefined
+      : `Job ${job.metadata.name} in namespace ${this.#name} is complete, but has left no ${file}`;
   }
 
   /** What the Job of a role is at: the last line that it has logged, or the state of its pod. */

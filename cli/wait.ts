@@ -1,12 +1,13 @@
-// `llmeval t0` and `llmeval results`: wait for what the Jobs in the cluster do, and tell how far they are.
+// `llmeval t0`, `load` and `results`: wait for what the Jobs in the cluster do, and tell how far they are.
 import { UserError } from "../components/errors.ts";
 import { describe } from "../workloads/shared/errors.ts";
 import type { KubeClient } from "../workloads/shared/kube.ts";
-import type { Timeline } from "../workloads/shared/rows.ts";
+import type { LoadReport, Timeline } from "../workloads/shared/rows.ts";
 import { rfc3339 } from "../workloads/shared/time.ts";
 import { found, type Look, missing, waitFor } from "../workloads/shared/wait.ts";
 import { type ClusterAccess, ResultsReader, Tolerance } from "./connect.ts";
 import { deliver, fetchInto, isComplete } from "./fetch.ts";
+import { lastLines, lookInCommands } from "./look-in.ts";
 import { Progress } from "./progress.ts";
 import { Namespace, progressLine } from "./state.ts";
 
@@ -23,14 +24,18 @@ export async function waitForT0(access: ClusterAccess, kube: KubeClient): Promis
   };
   const timeline = await bounded(
     access,
+    kube,
     `T0 of ${access.experimentId}`,
     () => tolerance.look(look),
     progress,
   );
   const t0 = BigInt(timeline.t0UnixNs);
-  progress.always(
-    `T0 of ${access.experimentId} is ${rfc3339(t0)}, ${timeline.replicas.length} replicas have answered`,
-  );
+  const { length } = timeline.replicas;
+  const answered =
+    length === 0
+      ? "the service has answered, its replicas cannot be seen"
+      : `${length} replicas have answered`;
+  progress.always(`T0 of ${access.experimentId} is ${rfc3339(t0)}, ${answered}`);
   const result = {
     t0UnixNs: timeline.t0UnixNs,
     t0: rfc3339(t0),
@@ -38,6 +43,54 @@ export async function waitForT0(access: ClusterAccess, kube: KubeClient): Promis
     replicas: timeline.replicas,
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
+}
+
+/**
+ * Prints how the load has ended: what it sent and how late. With `keepGoing`, null where it has failed: then the
+ * collector saves what there is, and whoever waits for that tells the failure.
+ */
+export async function waitForLoad(
+  access: ClusterAccess,
+  kube: KubeClient,
+  keepGoing: boolean,
+): Promise<void> {
+  const { experimentId } = access;
+  const reader = new ResultsReader(kube, access.namespace, experimentId);
+  const tolerance = new Tolerance();
+  const progress = new Progress(access.progressSeconds);
+  let failure: string | undefined;
+  const look = async (): Promise<Look<LoadReport | string>> => {
+    const report = await reader.json<LoadReport>("load/load.json");
+    if (report !== undefined) return found(report);
+    // The file may have come between the two looks: one more look decides.
+    if (failure !== undefined && keepGoing) return found(failure);
+    if (failure !== undefined) throw new UserError(failure);
+    const namespace = await Namespace.look(kube, access.namespace, experimentId);
+    await namespace.throwIfFailed("gate");
+    failure = (await namespace.failure("load")) ?? namespace.endedWithout("load", "load/load.json");
+    return missing(await progressLine(namespace, reader));
+  };
+  const report = await bounded(
+    access,
+    kube,
+    `the load of ${experimentId}`,
+    () => tolerance.look(look),
+    progress,
+  );
+  if (typeof report === "string") {
+    progress.always(report);
+    process.stdout.write("null\n");
+    return;
+  }
+  const { requests, lagNs, endedUnixNs, aborted, abortReason } = report;
+  const lagP99Ms = lagNs === null ? null : lagNs.p99 / 1e6;
+  const lag = lagP99Ms === null ? "" : `, lag p99 ${lagP99Ms.toFixed(2)} ms`;
+  const ended = endedUnixNs === null ? "has ended" : `ended at ${rfc3339(BigInt(endedUnixNs))}`;
+  progress.always(
+    `the load of ${experimentId} ${aborted ? `was aborted (${abortReason})` : ended}: ` +
+      `${requests.sent} of ${requests.scheduled} requests sent, ${requests.failed} failed${lag}`,
+  );
+  process.stdout.write(`${JSON.stringify({ requests, lagP99Ms, aborted, abortReason })}\n`);
 }
 
 export async function waitForResults(
@@ -71,30 +124,41 @@ export async function waitForResults(
   const started = performance.now();
   const manifest = await bounded(
     access,
+    kube,
     `the results of ${access.experimentId}`,
     () => tolerance.look(look),
     progress,
   );
   const leftSeconds = Math.max(60, access.timeoutSeconds - (performance.now() - started) / 1000);
   await fetchInto({ ...access, timeoutSeconds: leftSeconds }, output, reader, manifest, progress);
-  await deliver(output, access.experimentId, loadFailure);
+  await explained(access, kube, () => deliver(output, access.experimentId, loadFailure));
 }
 
 async function bounded<T>(
   access: ClusterAccess,
+  kube: KubeClient,
   what: string,
   look: () => Promise<Look<T>>,
   progress: Progress,
 ): Promise<T> {
-  try {
-    return await waitFor({
+  return await explained(access, kube, () =>
+    waitFor({
       what,
       timeoutSeconds: access.timeoutSeconds,
       intervalSeconds: access.pollSeconds,
       look,
       progress: (text) => progress.say(text),
-    });
+    }),
+  );
+}
+
+/** Adds to a failure how to look in. */
+async function explained<T>(access: ClusterAccess, kube: KubeClient, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
   } catch (error) {
-    throw error instanceof UserError ? error : new UserError(describe(error));
+    const text = error instanceof UserError ? error.message : describe(error);
+    const logs = access.debug ? `\n${await lastLines(access, kube)}` : "";
+    throw new UserError(`${text}\n${lookInCommands(access.namespace, access.experimentId)}${logs}`);
   }
 }

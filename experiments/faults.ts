@@ -1,10 +1,8 @@
 // Faults of an experiment: every kind with its parameters and units, whom it hits and when; named by what they do.
 
 import * as z from "zod";
-import { formatPath } from "../components/config-problems.ts";
-import type { OriginOf, Problem } from "./problems.ts";
 import type { ResolvedExperiment } from "./schema.ts";
-import { type Cell, timelineOf } from "./timeline.ts";
+import { timelineOf } from "./timeline.ts";
 
 const percent = (what: string) => z.number().min(0).max(100).describe(what);
 const positive = (what: string) => z.number().positive().describe(what);
@@ -12,11 +10,13 @@ const count = (what: string) => z.int().min(1).describe(what);
 
 const targetSchema = z
   .union([
-    z.enum(["head", "replicas"]),
+    z.enum(["head", "replicas", "entry"]),
     z.strictObject({ replica: z.int().min(0) }),
     z.strictObject({ replicasPercent: z.number().positive().max(100) }),
   ])
-  .describe("head, replicas, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }");
+  .describe(
+    "head, replicas, entry, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }",
+  );
 
 const cellsSchema = z
   .union([z.enum(["all", "odd", "even"]), z.array(z.int().min(1)).min(1)])
@@ -161,6 +161,11 @@ export function isOneShot(fault: { readonly kind: FaultKind }): boolean {
   return fault.kind === "pod-kill" || fault.kind === "container-kill";
 }
 
+/** Whether any fault acts on the cluster's entry, which lies outside the experiment's namespace. */
+export function targetsEntry(faults: readonly Pick<Fault, "target">[]): boolean {
+  return faults.some(({ target }) => target === "entry");
+}
+
 /** With every duration explicit: up to the end of the fault phase where none is given. */
 export function withDurations(faults: readonly MergedFault[], faultSeconds: number): Fault[] {
   return faults.map((fault) => ({
@@ -169,9 +174,9 @@ export function withDurations(faults: readonly MergedFault[], faultSeconds: numb
   }));
 }
 
-/** Numbers of the replicas that a target means; none for the head. A share is rounded up, from replica 0 on. */
+/** Numbers of the replicas that a target means; none for other pods. A share is rounded up, from replica 0 on. */
 export function targetedReplicas(target: Fault["target"], dataParallelism: number): number[] {
-  if (target === "head") return [];
+  if (target === "head" || target === "entry") return [];
   if (typeof target === "object" && "replica" in target) return [target.replica];
   const share = target === "replicas" ? 100 : target.replicasPercent;
   return Array.from({ length: Math.ceil((dataParallelism * share) / 100) }, (_, index) => index);
@@ -179,13 +184,14 @@ export function targetedReplicas(target: Fault["target"], dataParallelism: numbe
 
 /** Every fault of every cell, in the order of the cells. */
 export function plannedFaults(
-  experiment: Pick<ResolvedExperiment, "load" | "timeline" | "faults">,
+  experiment: Pick<ResolvedExperiment, "load" | "timeline" | "faults"> &
+    Partial<Pick<ResolvedExperiment, "cells">>,
 ): PlannedFault[] {
-  return timelineOf(experiment).cells.flatMap((cell, index) => {
+  return timelineOf(experiment).cells.flatMap((cell) => {
     const phase = cell.phases.find(({ name }) => name === "fault");
     if (phase === undefined) return [];
     return experiment.faults.flatMap((fault, position) =>
-      isInCell(fault, index + 1)
+      isInCell(fault, cell.number)
         ? [
             {
               id: idOf(experiment.faults, position),
@@ -201,7 +207,8 @@ export function plannedFaults(
   });
 }
 
-function isInCell({ cells }: Fault, number: number): boolean {
+/** Whether a fault is made in the cell with this number, from 1 in the order of play. */
+export function isInCell({ cells }: Fault, number: number): boolean {
   if (cells === "all") return true;
   if (cells === "odd" || cells === "even") return (number % 2 === 0) === (cells === "even");
   return cells.includes(number);
@@ -211,116 +218,4 @@ function idOf(faults: readonly Fault[], position: number): string {
   const { kind } = faults[position] as Fault;
   const before = faults.slice(0, position).filter((other) => other.kind === kind).length;
   return before === 0 ? kind : `${kind}-${before + 1}`;
-}
-
-/** What the schema cannot see: faults that do not fit the timeline, the replicas or the engine. */
-export function faultProblems(experiment: ResolvedExperiment, originOf: OriginOf): Problem[] {
-  const { faults, timeline, parallelism } = experiment;
-  if (faults.length === 0) return [];
-  const problems: Problem[] = [];
-  const add = (path: readonly PropertyKey[], text: string): void => {
-    problems.push({ file: originOf(path), path: formatPath(path), text });
-  };
-  if (timeline.faultSeconds === 0) {
-    add(["timeline", "faultSeconds"], "is 0, but there are faults; give the fault phase a length in seconds");
-    return problems;
-  }
-  const { cells } = timelineOf(experiment);
-  faults.forEach((fault, index) => {
-    const at = (key: string): PropertyKey[] => ["faults", index, key];
-    const room = timeline.faultSeconds + timeline.afterSeconds;
-    const end = fault.startOffsetSeconds + fault.durationSeconds;
-    if (fault.durationSeconds < 1) {
-      add(
-        at("startOffsetSeconds"),
-        `is ${fault.startOffsetSeconds}, but the fault phase lasts ${timeline.faultSeconds} s; start earlier, or give durationSeconds`,
-      );
-    } else if (end > room) {
-      add(
-        at("durationSeconds"),
-        `ends ${end} s after the start of the fault phase, but its cell ends after ${room} s (timeline.faultSeconds ${timeline.faultSeconds} + afterSeconds ${timeline.afterSeconds}); shorten the fault or lengthen a phase`,
-      );
-    }
-    const { target } = fault;
-    if (typeof target === "object" && "replica" in target && target.replica >= parallelism.dataParallelism) {
-      add(
-        at("target"),
-        `is replica ${target.replica}, allowed: 0 to ${parallelism.dataParallelism - 1} (parallelism.dataParallelism is ${parallelism.dataParallelism})`,
-      );
-    }
-    const beyond = Array.isArray(fault.cells) ? fault.cells.filter((number) => number > cells.length) : [];
-    if (beyond.length > 0) {
-      add(at("cells"), `names cell ${beyond.join(", ")}, allowed: 1 to ${cells.length}`);
-    }
-    if (fault.kind === "network-partition")
-      addPartitionProblem(fault, parallelism.dataParallelism, index, add);
-    if (isGpuFault(fault)) addGpuProblems(experiment, index, cells, add);
-  });
-  return problems;
-}
-
-type Add = (path: readonly PropertyKey[], text: string) => void;
-
-function addPartitionProblem(
-  { target, peer }: Extract<Fault, { kind: "network-partition" }>,
-  dataParallelism: number,
-  index: number,
-  add: Add,
-): void {
-  const replicas = targetedReplicas(target, dataParallelism).length;
-  const nobody =
-    (peer === "head" && target === "head") || (peer === "other-replicas" && replicas === dataParallelism);
-  if (nobody) {
-    add(
-      ["faults", index, "peer"],
-      `is ${peer}, but the target is ${JSON.stringify(target)}: nobody is left to be cut off from; choose another peer or target`,
-    );
-  }
-}
-
-function addGpuProblems(
-  experiment: ResolvedExperiment,
-  index: number,
-  cells: readonly Cell[],
-  add: Add,
-): void {
-  const { engine, parallelism, faults } = experiment;
-  const fault = faults[index] as Fault;
-  if (engine !== "vllm" || !parallelism.acceleratorResource.startsWith("nvidia.com/")) {
-    add(
-      ["faults", index, "kind"],
-      `is ${fault.kind}, which needs NVIDIA GPUs; allowed with engine vllm and an acceleratorResource of nvidia.com/ only`,
-    );
-  }
-  if (fault.target === "head") {
-    add(["faults", index, "target"], "is head, which has no GPU; choose a replica");
-  }
-  // Each saves the limit that it finds: the one that ends last would put back the other's.
-  const rival = faults.findIndex(
-    (other, position) =>
-      position < index && other.kind === fault.kind && overlap(other, fault, experiment, cells),
-  );
-  if (rival >= 0) {
-    add(
-      ["faults", index, "startOffsetSeconds"],
-      `is ${fault.startOffsetSeconds}, while faults[${rival}] sets the same limit of the same GPU; let one end before the other begins`,
-    );
-  }
-}
-
-function overlap(
-  left: Fault,
-  right: Fault,
-  { parallelism }: ResolvedExperiment,
-  cells: readonly Cell[],
-): boolean {
-  const replicas = targetedReplicas(left.target, parallelism.dataParallelism);
-  return (
-    cells.some((_, index) => isInCell(left, index + 1) && isInCell(right, index + 1)) &&
-    targetedReplicas(right.target, parallelism.dataParallelism).some((replica) =>
-      replicas.includes(replica),
-    ) &&
-    left.startOffsetSeconds < right.startOffsetSeconds + right.durationSeconds &&
-    right.startOffsetSeconds < left.startOffsetSeconds + left.durationSeconds
-  );
 }

@@ -4,7 +4,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatPath, parseYaml } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
-import { faultProblems, withDurations } from "./faults.ts";
+import { type CellChoice, cellProblems } from "./cells.ts";
+import { existingProblems } from "./existing.ts";
+import { faultProblems } from "./fault-problems.ts";
+import { withDurations } from "./faults.ts";
+import { loadProblems, resolveLoad } from "./load.ts";
 import { type OriginOf, type Problem, schemaProblems, throwProblems, unknownName } from "./problems.ts";
 import {
   engines,
@@ -15,7 +19,7 @@ import {
   type ResolvedExperiment,
   reservedEngineArguments,
 } from "./schema.ts";
-import { profiles } from "./timeline.ts";
+import { profiles, timelineOf } from "./timeline.ts";
 
 type Tree = Readonly<Record<string, unknown>>;
 
@@ -40,6 +44,11 @@ export interface ResolveArgs {
    * @default none
    */
   readonly overrides?: readonly Layer[];
+  /**
+   * The cells to play.
+   * @default all
+   */
+  readonly cells?: CellChoice;
 }
 
 export interface Resolution {
@@ -157,20 +166,36 @@ export function tryResolve(args: ResolveArgs): Resolution {
     );
     return { problems, originOf };
   }
-  const rates = [parsed.data.load.ratePerSecond].flat();
+  const load = resolveLoad(
+    parsed.data.load,
+    (key) => layers.findLastIndex(({ values }) => (valueAt(values, ["load", key]) ?? null) !== null),
+    args.projectDir,
+    originOf,
+  );
   const experiment: ResolvedExperiment = {
     name: args.name,
     ...parsed.data,
-    load: { ...parsed.data.load, ratePerSecond: rates },
+    load: load.load,
     faults: withDurations(parsed.data.faults, parsed.data.timeline.faultSeconds),
+    cells: args.cells?.numbers ?? null,
   };
-  problems.push(...crossProblems(experiment, originOf), ...faultProblems(experiment, originOf));
+  // A fault may name any cell of the whole experiment, also where only some are played.
+  const whole = { ...experiment, cells: null };
+  const count = timelineOf(whole).cells.length;
+  problems.push(
+    ...load.problems,
+    ...loadProblems(experiment, originOf),
+    ...crossProblems(experiment, originOf),
+    ...faultProblems(whole, originOf),
+    ...existingProblems(experiment, originOf),
+    ...cellProblems(args.cells, count),
+  );
   return problems.length > 0 ? { problems, originOf } : { experiment, problems, originOf };
 }
 
 /** What the schema cannot see: values that do not fit each other. */
 function crossProblems(experiment: ResolvedExperiment, originOf: OriginOf): Problem[] {
-  const { parallelism, load, timeline, model, vllm } = experiment;
+  const { parallelism, timeline, vllm } = experiment;
   const problems: Problem[] = [];
   const add = (path: string[], text: string): void => {
     problems.push({ file: originOf(path), path: formatPath(path), text });
@@ -185,19 +210,6 @@ function crossProblems(experiment: ResolvedExperiment, originOf: OriginOf): Prob
       ["parallelism", changed ?? "tensorParallelism"],
       `tensorParallelism ${parallelism.tensorParallelism} x pipelineParallelism ${parallelism.pipelineParallelism} takes ${plural(needed, "accelerator")} per replica, ` +
         `but podsPerReplica ${parallelism.podsPerReplica} x acceleratorsPerPod ${parallelism.acceleratorsPerPod} gives ${offered}; make both equal`,
-    );
-  }
-  const tokens = load.promptTokens + load.outputTokens;
-  if (tokens > model.maxModelLen) {
-    add(
-      ["load", "promptTokens"],
-      `promptTokens ${load.promptTokens} + outputTokens ${load.outputTokens} is ${tokens}, allowed: at most model.maxModelLen ${model.maxModelLen}; lower them or raise it`,
-    );
-  }
-  if (new Set(load.ratePerSecond).size !== load.ratePerSecond.length) {
-    add(
-      ["load", "ratePerSecond"],
-      `is ${JSON.stringify(load.ratePerSecond)}, allowed: each rate once; use load.iterations to repeat`,
     );
   }
   const measured = timeline.beforeSeconds + timeline.faultSeconds + timeline.afterSeconds;
@@ -270,8 +282,12 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+/** Keys that choose the form of a map: one of another form takes nothing from the one below. */
+const formKeys = ["kind", "distribution"];
+
 function deepMerge(below: unknown, above: unknown): unknown {
   if (!isTree(below) || !isTree(above)) return above;
+  if (formKeys.some((key) => key in above && above[key] !== below[key])) return above;
   const merged: Record<string, unknown> = { ...below };
   for (const [key, value] of Object.entries(above)) {
     merged[key] = key in below ? deepMerge(below[key], value) : value;

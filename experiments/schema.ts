@@ -2,9 +2,10 @@
 
 import * as z from "zod";
 import { type Fault, faultSchema } from "./faults.ts";
+import { type Load, loadSchema } from "./load.ts";
 
-/** How requests are answered: by vLLM, or by the stand-in that needs neither GPU nor weights. */
-export const engines = ["vllm", "llm-d-inference-sim"] as const;
+/** How requests are answered: by vLLM, by the stand-in that needs neither GPU nor weights, or by what is there already. */
+export const engines = ["vllm", "llm-d-inference-sim", "existing"] as const;
 
 export const profileNames = ["ansible", "rca", "smoke"] as const;
 
@@ -30,7 +31,12 @@ const quantity = (what: string) =>
     )
     .describe(what);
 
-const rate = z.number().positive().max(100_000);
+const limit = (of: string) =>
+  z
+    .number()
+    .positive()
+    .nullable()
+    .describe(`the largest ${of} of a good request in milliseconds, more than 0, or null for no limit`);
 
 const resources = z.strictObject({
   cpu: quantity('a CPU quantity, e.g. "500m" or "2"'),
@@ -70,9 +76,21 @@ export const experimentSchema = z.strictObject({
     maxNumSeqs: count("how many requests one replica serves at once"),
     seed: z.int().min(0).describe("a whole number, 0 or more"),
   }),
+  existing: z.strictObject({
+    url: z
+      .url({ protocol: /^https?$/ })
+      .nullable()
+      .describe(
+        "the address of an OpenAI-compatible service inside the cluster, e.g. http://vllm.models.svc:8000",
+      ),
+    model: z.string().min(1).nullable().describe("the service's name for the model, or null for modelId"),
+  }),
   serve: z.strictObject({
     maxOngoingRequests: count("how many requests one replica takes before others queue in front of it"),
     streamBatchingIntervalMs: z.number().min(0).describe("milliseconds; 0 sends every token by itself"),
+    via: z
+      .enum(["service", "entry"])
+      .describe("what the load goes through: service for straight to the engine, or the cluster's entry"),
   }),
   parallelism: z.strictObject({
     dataParallelism: count("the number of independent replicas"),
@@ -83,22 +101,7 @@ export const experimentSchema = z.strictObject({
     acceleratorResource: z.string().min(1).describe("the Kubernetes resource name of one accelerator"),
     placementStrategy: z.enum(["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"]),
   }),
-  load: z.strictObject({
-    ratePerSecond: z
-      .union([rate, z.array(rate).min(1)])
-      .describe("a number of requests per second more than 0, or a list of such numbers"),
-    iterations: count("how often each rate is played"),
-    arrivals: z.enum(["constant", "poisson", "burst"]),
-    burstSize: count("the number of requests that arrive together with arrivals: burst"),
-    promptTokens: count("tokens"),
-    outputTokens: count("tokens"),
-    workers: count("how many requests may be in flight at once"),
-    spawnRatePerSecond: z.number().positive().describe("workers started per second"),
-    requestTimeoutSeconds: z.number().positive().describe("a time in seconds more than 0"),
-    seed: z.int().min(0).describe("a whole number, 0 or more"),
-    api: z.enum(["chat", "completions"]),
-    stream: z.boolean(),
-  }),
+  load: loadSchema,
   timeline: z.strictObject({
     profile: z.enum(profileNames),
     leadSeconds: z.number().positive().describe("the time from the gate to T0 in seconds, more than 0"),
@@ -109,6 +112,17 @@ export const experimentSchema = z.strictObject({
     gapSeconds: seconds("the pause between two cells"),
   }),
   faults: z.array(faultSchema).describe("a list of faults, empty for none"),
+  slo: z.strictObject({
+    ttftMilliseconds: limit("TTFT"),
+    tpotMilliseconds: limit("TPOT"),
+    itlMilliseconds: limit("the mean gap between chunks that carry tokens"),
+    e2eMilliseconds: limit("E2E"),
+    attainmentShare: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe("the share of good requests, 0 to 1, below which a load level counts as saturated"),
+  }),
   timeouts: z.strictObject({
     serviceReadySeconds: count("seconds until the RayService must be Ready"),
     gateSeconds: count("seconds until every replica must have answered"),
@@ -135,7 +149,9 @@ type Merged = z.output<typeof experimentSchema>;
 export interface ResolvedExperiment extends Omit<Merged, "load" | "faults"> {
   readonly name: string;
   readonly faults: readonly Fault[];
-  readonly load: Omit<Merged["load"], "ratePerSecond"> & { readonly ratePerSecond: readonly number[] };
+  /** Numbers of the cells to play, from 1 in the order of play; null for all of them. */
+  readonly cells: readonly number[] | null;
+  readonly load: Load;
 }
 
 export type ProfileName = Merged["timeline"]["profile"];

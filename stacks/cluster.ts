@@ -261,6 +261,7 @@ function installParts(
             workloadsDir,
             ...given("grafanaUrl", grafanaAddress),
             ...given("password", stackConfig.getSecret("entryPassword")),
+            faults: config.chaosMesh.mode !== "off",
           },
           options,
         )

@@ -13,7 +13,9 @@ import {
   standInsOf,
   toClusterFacts,
 } from "../components/experiment/cluster-facts.ts";
+import { serveUrl } from "../components/experiment/conventions.ts";
 import { Experiment } from "../components/experiment/experiment.ts";
+import type { FetchedSummary, PlayedLoad } from "../components/experiment/results.ts";
 import type { StandIn } from "../components/experiment/run-config.ts";
 import * as k8s from "../components/kubernetes.ts";
 import { images as defaultImages, versions } from "../components/versions.ts";
@@ -21,21 +23,33 @@ import { experimentId } from "../experiments/id.ts";
 import { throwProblems } from "../experiments/problems.ts";
 import { acceleratorProblems, tryResolve } from "../experiments/resolve.ts";
 import type { ResolvedExperiment } from "../experiments/schema.ts";
-import { type ExperimentSettings, experimentKeys, readExperimentSettings } from "../experiments/settings.ts";
+import {
+  type ExperimentSettings,
+  experimentKeys,
+  readExperimentSettings,
+  type Step,
+} from "../experiments/settings.ts";
 import type { Summary } from "../workloads/collector/summary.ts";
 
 /** Configuration keys that this kind of stack reads. */
 export const configKeys: readonly string[] = Object.keys(experimentKeys);
 
 export interface ExperimentOutputs {
-  readonly experimentId: string;
   readonly namespace: string;
+  /** How far the stack went. */
+  readonly steps: Step;
+  /** How to go on. */
+  readonly next: string;
+  /** The run; absent, as all below, where nothing was played. */
+  readonly experimentId?: string;
   /** When the first cell began: integer nanoseconds since 1970 as text, and the same in UTC. */
-  readonly t0: pulumi.Output<{ readonly unixNs: string; readonly utc: string }>;
-  /** The key figures; all of them are in the results' summary.json. */
-  readonly summary: pulumi.Output<Headline>;
+  readonly t0?: pulumi.Output<{ readonly unixNs: string; readonly utc: string }>;
+  /** How the load ended; null where it failed. */
+  readonly load?: pulumi.Output<PlayedLoad | null>;
+  /** The key figures; all of them are in the results' summary.json. Absent, as the next, where nothing was collected. */
+  readonly summary?: pulumi.Output<Headline>;
   /** Where the results lie on the machine that ran `pulumi up`. */
-  readonly resultsDirectory: string;
+  readonly resultsDirectory?: string;
 }
 
 export async function experimentStack(): Promise<ExperimentOutputs> {
@@ -48,6 +62,7 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
   if (pulumi.runtime.isDryRun()) await warnOfMissingCluster(settings.cluster, facts);
   else await checkCluster(settings.cluster, facts);
   await warnOfGatedModel(resolved);
+  if (settings.debug) await pulumi.log.warn(debugWarning);
 
   const id = experimentId(resolved, settings.run);
   const images = facts?.images ?? defaultImages;
@@ -67,6 +82,8 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
       experimentId: id,
       projectDir,
       resolved,
+      steps: settings.steps,
+      debug: settings.debug,
       images,
       ...(facts?.operators === undefined ? {} : { operators: facts.operators }),
       ...(facts?.storageClass === undefined ? {} : { storageClass: facts.storageClass }),
@@ -74,22 +91,50 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
       kubeconfig,
       prometheusUrl: facts?.prometheusUrl ?? defaultPrometheusUrl,
       standIns: [...engineStandIn(resolved, images.serveSimulator), ...standInsOf(facts?.capabilities ?? {})],
-      stackInfo: { stack, cluster: settings.cluster, capabilities: facts?.capabilities ?? {} },
+      stackInfo: {
+        stack,
+        cluster: settings.cluster,
+        capabilities: facts?.capabilities ?? {},
+        ...(settings.debug ? { debug: true } : {}),
+      },
       ...(huggingFaceToken === undefined ? {} : { huggingFaceToken }),
     },
     { providers: { kubernetes: provider } },
   );
+  const { timeline, load, summary } = experiment;
   return {
-    experimentId: id,
     namespace: stack,
-    t0: experiment.timeline.apply((timeline) => toInstant(timeline as { readonly t0UnixNs: string })),
-    summary: experiment.summary.apply(async (summary) => {
-      // A log line of the program stays on the screen; those of the command that fetched give way to the next.
-      if (!pulumi.runtime.isDryRun()) await pulumi.log.info(summary.table);
-      return toHeadline(summary);
-    }),
-    resultsDirectory: `fetched/${id}`,
+    steps: settings.steps,
+    next: nextOf(settings, serveUrl(resolved, stack)),
+    ...(timeline === undefined
+      ? {}
+      : {
+          experimentId: id,
+          t0: timeline.apply((found) => toInstant(found as { readonly t0UnixNs: string })),
+        }),
+    ...(load === undefined ? {} : { load }),
+    ...(summary === undefined ? {} : { summary: summary.apply(told), resultsDirectory: `fetched/${id}` }),
   };
+}
+
+const debugWarning =
+  "llmeval:debug is on: every part logs in detail, which takes time; figures of this run are not those of a run without";
+
+function nextOf({ name, steps }: ExperimentSettings, engineUrl: string): string {
+  switch (steps) {
+    case "deploy":
+      return `${engineUrl}/v1 serves inside the cluster; play the load by: npx llmeval benchmark ${name}`;
+    case "benchmark":
+      return `collect and fetch the results by: npx llmeval collect ${name}`;
+    case "collect":
+      return `play again by: npx llmeval benchmark ${name}; take everything down by: npx llmeval delete ${name}`;
+  }
+}
+
+async function told(summary: FetchedSummary): Promise<Headline> {
+  // A log line of the program stays on the screen; those of the command that fetched give way to the next.
+  if (!pulumi.runtime.isDryRun()) await pulumi.log.info(summary.table);
+  return toHeadline(summary);
 }
 
 /** The cluster's facts, or undefined where its stack is not deployed: a preview must work without. */
@@ -114,12 +159,13 @@ function resolve(
   settings: ExperimentSettings,
   facts: ClusterFacts | undefined,
 ): ResolvedExperiment {
-  const { name, definition, overrides } = settings;
+  const { name, definition, overrides, cells } = settings;
   const resolution = tryResolve({
     projectDir,
     name,
     overrides,
     ...(definition === undefined ? {} : { definition }),
+    ...(cells === undefined ? {} : { cells }),
   });
   const { experiment, originOf } = resolution;
   const accelerators = facts?.accelerators;
@@ -160,7 +206,9 @@ async function warnOfGatedModel(resolved: ResolvedExperiment): Promise<void> {
 }
 
 function engineStandIn(resolved: ResolvedExperiment, image: string): StandIn[] {
-  return resolved.engine === "vllm" ? [] : [{ part: "engine", name: resolved.engine, version: image }];
+  return resolved.engine === "llm-d-inference-sim"
+    ? [{ part: "engine", name: resolved.engine, version: image }]
+    : [];
 }
 
 /** Percentiles in milliseconds. */

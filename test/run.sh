@@ -65,6 +65,7 @@ for name in "${@:-checks go python unit previews lab}"; do
         go_tests workloads/load
         go_tests lab/k3s -tags=providerless
         go_tests lab/chaos-helpers
+        go_tests bench/peers/stub
         ;;
       python) python_tests ;;
       unit) vitest_project unit ;;

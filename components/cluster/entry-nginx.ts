@@ -14,8 +14,9 @@ export interface NginxArgs {
   readonly grafanaUrl?: string;
 }
 
-/** Port that nginx listens on; an unprivileged one. */
+/** Ports that nginx listens on, unprivileged ones: for people, and for programs of the cluster. */
 export const nginxPort = 8080;
+export const insidePort = 8081;
 /** Folders inside the pod. */
 export const folders = { config: "/etc/entry", auth: "/etc/entry-auth" } as const;
 
@@ -129,21 +130,10 @@ http {
     add_header X-Content-Type-Options nosniff always;
 ${auth ? `    auth_basic "LLM serving evaluation";\n    auth_basic_user_file ${folders.auth}/htpasswd;\n` : ""}
     error_page 401 = @unauthorized;
-    error_page 413 = @too_large;
-    error_page 502 = @silent;
-    error_page 504 = @late;
     location @unauthorized {
       return 401 '${toError(401, "user and password are missing or wrong")}';
     }
-    location @too_large {
-      return 413 '${toError(413, `the request is larger than ${config.maxBodyMebibytes} MiB`)}';
-    }
-    location @silent {
-      return 502 '${toError(502, "$entry_silent")}';
-    }
-    location @late {
-      return 504 '${toError(504, `no byte came for ${config.answerTimeoutSeconds} s, or no connection: $entry_silent`)}';
-    }
+${toErrorPages(config)}
 
     location = /healthz {
       auth_basic off;
@@ -173,7 +163,52 @@ ${toPageHeaders()}
       try_files /chat.html =404;
     }
 
-    location ~ "^/models/(?<ns>${namespacePattern})(?<path>${pathPattern})$" {
+${toModels(config, auth)}
+    # Anything else in the cluster stays closed.
+    location ~ "^/(models|chat)/(?<ns>[a-z0-9-]{1,63})(/|$)" {
+      return 404 '${toError(404, "namespace $ns: only /models/exp-.../v1/... and /chat/exp-.../ lead to experiments")}';
+    }
+${grafanaUrl === undefined ? "" : toGrafana(grafanaUrl, auth)}
+    location / {
+      return 404 '${toError(404, "nothing is here; the start page is /")}';
+    }
+  }
+
+  # For programs of the cluster, such as a load that is to go through here. They reach the engines without the entry as
+  # well, so nobody is asked for a password; its Service has no port on the nodes.
+  server {
+    listen ${insidePort};
+    client_max_body_size ${config.maxBodyMebibytes}m;
+    add_header X-Request-Id $entry_request_id always;
+${toErrorPages(config)}
+${toModels(config, false)}
+    location / {
+      return 404 '${toError(404, "only /models/exp-.../v1/... is here")}';
+    }
+  }
+}
+`;
+}
+
+/** What is answered where no engine answers, or the request is too large. */
+function toErrorPages({ maxBodyMebibytes, answerTimeoutSeconds }: NginxArgs["config"]): string {
+  return `    error_page 413 = @too_large;
+    error_page 502 = @silent;
+    error_page 504 = @late;
+    location @too_large {
+      return 413 '${toError(413, `the request is larger than ${maxBodyMebibytes} MiB`)}';
+    }
+    location @silent {
+      return 502 '${toError(502, "$entry_silent")}';
+    }
+    location @late {
+      return 504 '${toError(504, `no byte came for ${answerTimeoutSeconds} s, or no connection: $entry_silent`)}';
+    }`;
+}
+
+/** The models of all experiments, each below its namespace. */
+function toModels({ answerTimeoutSeconds }: NginxArgs["config"], auth: boolean): string {
+  return `    location ~ "^/models/(?<ns>${namespacePattern})(?<path>${pathPattern})$" {
       if ($request_method !~ "^(GET|HEAD|POST)$") {
         return 405 '${toError(405, "only GET, HEAD and POST")}';
       }
@@ -192,19 +227,8 @@ ${toAuthorization(auth)}      proxy_hide_header X-Request-Id;
       proxy_connect_timeout 5s;
       proxy_send_timeout 60s;
       # Between two pieces of an answer, so also until its first token.
-      proxy_read_timeout ${config.answerTimeoutSeconds}s;
-    }
-    # Anything else in the cluster stays closed.
-    location ~ "^/(models|chat)/(?<ns>[a-z0-9-]{1,63})(/|$)" {
-      return 404 '${toError(404, "namespace $ns: only /models/exp-.../v1/... and /chat/exp-.../ lead to experiments")}';
-    }
-${grafanaUrl === undefined ? "" : toGrafana(grafanaUrl, auth)}
-    location / {
-      return 404 '${toError(404, "nothing is here; the start page is /")}';
-    }
-  }
-}
-`;
+      proxy_read_timeout ${answerTimeoutSeconds}s;
+    }`;
 }
 
 /** Outside of a search list, where nginx looks names up, a Service's short name is none. */

@@ -8,7 +8,8 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
-import { folders, nginxPort, toNginxConfig } from "./entry-nginx.ts";
+import { folders, insidePort, nginxPort, toNginxConfig } from "./entry-nginx.ts";
+import { entryPlace } from "./entry-place.ts";
 import { appLabels, childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
 
 const serviceTypes = ["ClusterIP", "NodePort", "LoadBalancer"] as const;
@@ -56,9 +57,11 @@ export interface EntryArgs extends PartArgs {
   readonly grafanaUrl?: string;
   /** Password of the one user, where the configuration asks for one. @default generated */
   readonly password?: pulumi.Input<string>;
+  /** Whether faults of experiments may act on it. @default false */
+  readonly faults?: boolean;
 }
 
-const namespaceName = "entry";
+const namespaceName = entryPlace.namespace;
 /** Address inside the cluster. */
 export const entryUrl = `http://entry.${namespaceName}.svc`;
 const metadata = { name: "entry", namespace: namespaceName, labels: objectLabels("entry") } as const;
@@ -125,7 +128,7 @@ export interface DeploymentArgs {
 export function toEntrySpec(args: DeploymentArgs): k8s.types.input.apps.v1.DeploymentSpec {
   const items = args.pages.map((path) => ({ key: keyOf(path), path: `www/${path}` }));
   return {
-    replicas: 1,
+    replicas: entryPlace.pods,
     selector: { matchLabels: appLabels("entry") },
     template: {
       metadata: { labels: objectLabels("entry") },
@@ -142,10 +145,13 @@ export function toEntrySpec(args: DeploymentArgs): k8s.types.input.apps.v1.Deplo
         },
         containers: [
           {
-            name: "nginx",
+            name: entryPlace.container,
             image: args.image,
             command: ["nginx", "-e", "stderr", "-c", `${folders.config}/nginx.conf`],
-            ports: [{ name: "http", containerPort: nginxPort }],
+            ports: [
+              { name: "http", containerPort: nginxPort },
+              { name: "inside", containerPort: insidePort },
+            ],
             readinessProbe: { httpGet: { path: "/healthz", port: "http" }, periodSeconds: 2 },
             resources: { requests: { cpu: "20m", memory: "32Mi" }, limits: { memory: "256Mi" } },
             securityContext: {
@@ -186,6 +192,18 @@ export function toServiceSpec(config: EntryConfig): k8s.types.input.core.v1.Serv
   };
 }
 
+/** Spec of the Service for programs of the cluster. */
+export function toInsideServiceSpec(): k8s.types.input.core.v1.ServiceSpec {
+  return {
+    type: "ClusterIP",
+    selector: appLabels("entry"),
+    ports: [{ name: "http", port: 80, targetPort: "inside" }],
+  };
+}
+
+/** Chaos Mesh acts in namespaces with this annotation only. */
+const faultsAllowed = { "chaos-mesh.org/inject": "enabled" };
+
 /**
  * nginx in a namespace of its own. Routes: `/` the start page, `/chat/<namespace>/` the chat page of an experiment's
  * model, `/models/<namespace>/v1/...` that model's OpenAI interface, `/grafana/`. Only namespaces of experiments
@@ -193,8 +211,8 @@ export function toServiceSpec(config: EntryConfig): k8s.types.input.core.v1.Serv
  * every request has an id, and a line of JSON with the upstream's times in the pod's log.
  *
  * For people, not for measurements: a load that is to be measured goes straight to the engine's Service, as the load
- * generator does unless its experiment says otherwise. Each request here costs a further connection, since nginx keeps
- * none open to upstreams that it looks up by name.
+ * generator does unless its experiment says otherwise (serve.via); then it takes a port of its own, without password.
+ * Each request here costs a further connection, since nginx keeps none open to upstreams that it looks up by name.
  */
 export class Entry extends pulumi.ComponentResource {
   /** Password of `config.user`; undefined where nobody is asked for one. */
@@ -205,7 +223,13 @@ export class Entry extends pulumi.ComponentResource {
     const { config, grafanaUrl } = args;
     const namespace = new k8s.core.v1.Namespace(
       `${name}-namespace`,
-      { metadata: { name: namespaceName, labels: objectLabels("entry") } },
+      {
+        metadata: {
+          name: namespaceName,
+          labels: objectLabels("entry"),
+          ...(args.faults === true ? { annotations: faultsAllowed } : {}),
+        },
+      },
       childOptions(this, args),
     );
     const child = childOptions(this, args, { dependsOn: [namespace] });
@@ -236,15 +260,21 @@ export class Entry extends pulumi.ComponentResource {
       },
       childOptions(this, args, { dependsOn: mounted }),
     );
-    new k8s.core.v1.Service(
-      `${name}-service`,
-      // No wait for endpoints: the Deployment already waits for its pod.
-      {
-        metadata: { ...metadata, annotations: { "pulumi.com/skipAwait": "true" } },
-        spec: toServiceSpec(config),
-      },
-      child,
-    );
+    const services = {
+      service: [metadata.name, toServiceSpec(config)],
+      inside: [entryPlace.insideService, toInsideServiceSpec()],
+    } as const;
+    for (const [role, [serviceName, spec]] of Object.entries(services)) {
+      new k8s.core.v1.Service(
+        `${name}-${role}`,
+        // No wait for endpoints: the Deployment already waits for its pod.
+        {
+          metadata: { ...metadata, name: serviceName, annotations: { "pulumi.com/skipAwait": "true" } },
+          spec,
+        },
+        child,
+      );
+    }
     this.registerOutputs({ password: this.password });
   }
 

@@ -28,12 +28,23 @@ const read = ["get", "list"];
 /** Rules inside the experiment's namespace; parts that are absent have none. */
 export const namespaceRules: Readonly<Record<string, readonly Rule[]>> = {
   gate: [{ apiGroups: [""], resources: ["pods"], verbs: read }],
-  collector: [
-    { apiGroups: [""], resources: ["pods", "pods/log", "events", "services"], verbs: read },
-    { apiGroups: ["batch"], resources: ["jobs"], verbs: read },
-    { apiGroups: ["ray.io"], resources: ["rayservices", "rayclusters"], verbs: read },
-  ],
 };
+
+/** The collector's: it writes down every object of the run. No ConfigMaps and no Secrets: it is given what it needs. */
+export function collectorRules({ chaos }: NonNullable<AccessArgs["faultKinds"]>): readonly Rule[] {
+  return [
+    {
+      apiGroups: [""],
+      resources: ["pods", "pods/log", "events", "services", "persistentvolumeclaims"],
+      verbs: read,
+    },
+    { apiGroups: ["apps"], resources: ["deployments"], verbs: read },
+    { apiGroups: ["batch"], resources: ["jobs"], verbs: read },
+    { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: read },
+    { apiGroups: ["ray.io"], resources: ["rayservices", "rayclusters"], verbs: read },
+    ...(chaos ? [{ apiGroups: ["chaos-mesh.org"], resources: [...chaosResources], verbs: read }] : []),
+  ];
+}
 
 /** The conductor's, by what the faults need: a run without faults has no conductor, and it no rights. */
 export function conductorRules({ chaos, gpu }: NonNullable<AccessArgs["faultKinds"]>): readonly Rule[] {
@@ -70,9 +81,11 @@ export class Access extends pulumi.ComponentResource {
     super("llmeval:experiment:Access", name, {}, opts);
     const { namespace, experiment } = args;
     const inNamespace = { parent: this, deletedWith: opts.deletedWith };
-    const conductor = conductorRules(args.faultKinds ?? { chaos: false, gpu: false });
+    const faultKinds = args.faultKinds ?? { chaos: false, gpu: false };
+    const conductor = conductorRules(faultKinds);
     const rulesOf: Readonly<Record<string, readonly Rule[]>> = {
       ...namespaceRules,
+      collector: collectorRules(faultKinds),
       ...(conductor.length === 0 ? {} : { conductor }),
     };
 

@@ -3,6 +3,7 @@
 import type { Fault, PlannedFault } from "../../experiments/faults.ts";
 import { targetedReplicas } from "../../experiments/faults.ts";
 import type { Manifest } from "../../workloads/shared/faults.ts";
+import { entryPlace } from "../cluster/entry-place.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import type { RunArgs } from "./conventions.ts";
 
@@ -11,6 +12,8 @@ export const deadManSeconds = 30;
 
 /** Whom a fault means, in the forms in which it is asked for. */
 export interface TargetSelection {
+  /** Where it is not the run's. */
+  readonly namespace?: string;
   readonly labels: Readonly<Record<string, string>>;
   /** Names of replicas where not all of them are meant. */
   readonly replicas?: readonly string[];
@@ -28,6 +31,10 @@ export function toTargetSelection(
   experiment: string,
   { dataParallelism, podsPerReplica }: Size,
 ): TargetSelection {
+  if (target === "entry") {
+    const { namespace, labels, container, pods } = entryPlace;
+    return { namespace, labels, container, expectedPods: pods };
+  }
   const own = { "llmeval/experiment": experiment };
   if (target === "head") {
     return { labels: { ...own, "ray.io/node-type": "head" }, container: "ray-head", expectedPods: 1 };
@@ -52,7 +59,8 @@ export function toLabelSelector({ labels, replicas }: TargetSelection): string {
 }
 
 /** As the `selector` of a chaos object; never without a namespace, which would mean the whole cluster. */
-function toPodSelector(namespace: string, { labels, replicas }: TargetSelection): Record<string, unknown> {
+function toPodSelector(run: RunArgs, selection: TargetSelection): Record<string, unknown> {
+  const { namespace = run.namespace, labels, replicas } = selection;
   return {
     namespaces: [namespace],
     labelSelectors: labels,
@@ -78,11 +86,14 @@ export function faultLabels(
   };
 }
 
-/** The object that makes a fault; GPU faults have none. */
+/**
+ * The object that makes a fault; GPU faults have none. It lies in the run's namespace wherever its target is, so that
+ * the end of that namespace is its end too.
+ */
 export function toChaosObject(planned: PlannedFault, run: RunArgs, size: Size): Manifest {
   const { fault } = planned;
   const selection = toTargetSelection(fault.target, run.experiment, size);
-  const pods = { mode: "all", selector: toPodSelector(run.namespace, selection) };
+  const pods = { mode: "all", selector: toPodSelector(run, selection) };
   const duration = `${Math.ceil(planned.durationSeconds + deadManSeconds)}s`;
   const { kind, spec } = toKindAndSpec(fault, {
     pods,
@@ -90,7 +101,7 @@ export function toChaosObject(planned: PlannedFault, run: RunArgs, size: Size): 
     duration,
     peer: (target) => ({
       mode: "all",
-      selector: toPodSelector(run.namespace, toTargetSelection(target, run.experiment, size)),
+      selector: toPodSelector(run, toTargetSelection(target, run.experiment, size)),
     }),
     others: () => {
       const meant = targetedReplicas(fault.target, size.dataParallelism);
@@ -98,7 +109,7 @@ export function toChaosObject(planned: PlannedFault, run: RunArgs, size: Size): 
         .filter((index) => !meant.includes(index))
         .map((index) => `replica-${index}`);
       const all = toTargetSelection("replicas", run.experiment, size);
-      return { mode: "all", selector: toPodSelector(run.namespace, { ...all, replicas: values }) };
+      return { mode: "all", selector: toPodSelector(run, { ...all, replicas: values }) };
     },
   });
   return {

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { get } from "node:https";
 import { parse } from "yaml";
-import { isGpuFault } from "../../experiments/faults.ts";
+import { isGpuFault, targetsEntry } from "../../experiments/faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import type { Subject } from "../cluster/rbac-rules.ts";
 import { UserError } from "../errors.ts";
@@ -37,16 +37,18 @@ export const defaultPrometheusUrl = "http://prometheus.monitoring.svc:9090";
 export function neededParts({
   engine,
   parallelism,
+  serve,
   faults,
-}: Pick<ResolvedExperiment, "engine" | "parallelism" | "faults">): string[] {
+}: Pick<ResolvedExperiment, "engine" | "parallelism" | "serve" | "faults">): string[] {
   const onNvidia = engine === "vllm" && parallelism.acceleratorResource.startsWith("nvidia.com/");
   const withChaos = faults.some((fault) => !isGpuFault(fault));
   return [
-    "kuberay",
+    ...(engine === "existing" ? [] : ["kuberay"]),
     "prometheus",
     "storage",
     ...(onNvidia ? ["gpuOperator"] : []),
     ...(withChaos ? ["chaosMesh"] : []),
+    ...(serve.via === "entry" || targetsEntry(faults) ? ["entry"] : []),
   ];
 }
 
@@ -73,11 +75,16 @@ export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): Clus
 
 /** Throws one UserError that names every needed part that the cluster lacks. */
 export function checkCapabilities(cluster: string, facts: ClusterFacts, needed: readonly string[]): void {
-  const off = needed.filter((part) => (facts.capabilities[part]?.mode ?? "off") === "off");
+  const off = needed.filter((part) => {
+    const mode = facts.capabilities[part]?.mode ?? "off";
+    // Where another entry is, and whether it asks for a password, is not known.
+    return mode === "off" || (part === "entry" && mode === "external");
+  });
   if (off.length === 0) return;
-  const lines = off.map(
-    (part) => `  - ${part}: ${facts.capabilities[part]?.reason ?? "the stack does not state it as on"}`,
-  );
+  const lines = off.map((part) => {
+    const { mode, reason = "the stack does not state it as on" } = facts.capabilities[part] ?? {};
+    return `  - ${part}: ${reason}${mode === "external" ? "; it must be on" : ""}`;
+  });
   throw new UserError(
     `cluster ${cluster} lacks what this experiment needs:\n${lines.join("\n")}\n` +
       "set the part's mode in the cluster's configuration to on, or to external where the cluster has it already, " +

@@ -31,6 +31,9 @@ export interface CollectorArgs extends RunArgs {
   readonly prometheusUrl: string;
 }
 
+/** Metrics, Loki, traces and two tables of flows share the time that the export may take. */
+const partsOfTheExport = 5;
+
 /** The interval at which the cluster stack's Prometheus scrapes. */
 const scrapeIntervalSeconds = 5;
 
@@ -41,6 +44,9 @@ export function toCollectorJobSpec(args: CollectorArgs): k8s.types.input.batch.v
   return jobSpec({
     labels: labelsOf({ name: "collector", experiment: args.experiment, experimentId }),
     programSeconds: deadlines.collectorSeconds,
+    debug: args.debug === true,
+    // It begins anew with what is on the volume: nothing measured is lost with its pod.
+    backoffLimit: 3,
     pod: workloadPodSpec({
       container: "collector",
       image: args.image,
@@ -52,6 +58,7 @@ export function toCollectorJobSpec(args: CollectorArgs): k8s.types.input.batch.v
         PROMETHEUS_URL: args.prometheusUrl,
         LOAD_TIMEOUT_SECONDS: String(deadlines.loadSeconds),
         SCRAPE_INTERVAL_SECONDS: String(scrapeIntervalSeconds),
+        EXPORT_SECONDS: String(Math.floor(resolved.timeouts.collectSeconds / partsOfTheExport)),
         EXPERIMENT_FILE: `${configPath}/experiment.json`,
         LOAD_SPEC_FILE: `${configPath}/load.json`,
         ...(withFaults

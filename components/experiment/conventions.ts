@@ -1,6 +1,8 @@
 // What the parts of an experiment agree on: names, ports, paths and the shape of a Job.
 
 import type * as k8s from "@pulumi/kubernetes";
+import { existingUrl } from "../../experiments/existing.ts";
+import type { ResolvedExperiment } from "../../experiments/schema.ts";
 
 type PodSpec = k8s.types.input.core.v1.PodSpec;
 type Volume = k8s.types.input.core.v1.Volume;
@@ -13,6 +15,8 @@ export interface RunArgs {
   readonly experiment: string;
   /** The run's id, e.g. `smoke-r1-3f9ac2`. */
   readonly experimentId: string;
+  /** Verbose logs, and pods that stay for a day longer. @default false */
+  readonly debug?: boolean;
 }
 
 /** Name of the RayService; the operator derives the names of its Services from it. */
@@ -34,6 +38,15 @@ export const resultsService = "results";
 export const resultsPath = "/results";
 export const configPath = "/config";
 export const appPath = "/app";
+
+/** Where the engine answers, without /v1: as pods of its namespace call it, or from anywhere in the cluster. */
+export function serveUrl(
+  experiment: Pick<ResolvedExperiment, "engine" | "existing">,
+  namespace?: string,
+): string {
+  const host = namespace === undefined ? serveService : `${serveService}.${namespace}.svc`;
+  return existingUrl(experiment) ?? `http://${host}:${ports.serve}`;
+}
 
 /** Directory of a run on the results volume. */
 export function resultsDirectory(experimentId: string): string {
@@ -111,7 +124,11 @@ export interface JobSpecArgs {
   readonly pod: PodSpec;
   /** How often the program may begin again. @default 0 */
   readonly backoffLimit?: number;
+  /** Lets a pod that hangs, or that never starts, stay for a day: at a Job's deadline its pods are deleted. @default false */
+  readonly debug?: boolean;
 }
+
+const debugSeconds = 86_400;
 
 /**
  * A Job that runs once. No ttlSecondsAfterFinished: a refresh after the deletion would run the experiment again.
@@ -119,7 +136,8 @@ export interface JobSpecArgs {
  */
 export function jobSpec(args: JobSpecArgs): k8s.types.input.batch.v1.JobSpec {
   return {
-    activeDeadlineSeconds: Math.ceil(args.programSeconds) + startAllowanceSeconds,
+    activeDeadlineSeconds:
+      Math.ceil(args.programSeconds) + startAllowanceSeconds + (args.debug === true ? debugSeconds : 0),
     backoffLimit: args.backoffLimit ?? 0,
     podReplacementPolicy: "Failed",
     template: { metadata: { labels: { ...args.labels } }, spec: args.pod },

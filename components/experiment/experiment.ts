@@ -3,8 +3,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { isGpuFault } from "../../experiments/faults.ts";
+import { isGpuFault, targetsEntry } from "../../experiments/faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import type { Step } from "../../experiments/settings.ts";
 import { type Subject, toOperatorsBinding } from "../cluster/rbac-rules.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
@@ -12,18 +13,21 @@ import type { Images } from "../versions.ts";
 import { Access, ClusterAccess, serviceAccounts } from "./access.ts";
 import { Collector } from "./collector.ts";
 import type { RunArgs } from "./conventions.ts";
+import { EntryAccess } from "./entry-access.ts";
 import { Faults } from "./faults.ts";
 import { Gate } from "./gate.ts";
 import { Load } from "./load.ts";
 import { RayService } from "./ray-service.ts";
-import { Fetch, type FetchedSummary, ResultsVolume } from "./results.ts";
+import { Fetch, type FetchedSummary, type PlayedLoad, ResultsVolume } from "./results.ts";
 import { RunConfig, type StackInfo, type StandIn } from "./run-config.ts";
-import { WorkloadSources } from "./workload-source.ts";
+import { type Workload, WorkloadSources } from "./workload-source.ts";
 
 export interface ExperimentArgs extends RunArgs {
   /** Folder of the Pulumi project. */
   readonly projectDir: string;
   readonly resolved: ResolvedExperiment;
+  /** How far to go. @default "collect" */
+  readonly steps?: Step;
   readonly images: Images;
   /**
    * Storage class for the results where the experiment names none.
@@ -43,18 +47,42 @@ export interface ExperimentArgs extends RunArgs {
   readonly huggingFaceToken?: pulumi.Input<string>;
 }
 
+/** What a run is played in. */
+interface Home {
+  readonly inside: pulumi.ComponentResourceOptions;
+  /** What must be there before anything is played. */
+  readonly deployed: readonly pulumi.Resource[];
+  readonly volume: ResultsVolume;
+  readonly sources: WorkloadSources["sources"];
+}
+
+/** Programs that the run has no part for. */
+function withoutParts({ steps, resolved }: Pick<ExperimentArgs, "steps" | "resolved">): Workload[] {
+  if (steps === "deploy") return ["gate", "conductor", "collector"];
+  return [
+    ...(resolved.faults.length === 0 ? (["conductor"] as const) : []),
+    ...(steps === "benchmark" ? (["collector"] as const) : []),
+  ];
+}
+
 export class Experiment extends pulumi.ComponentResource {
-  readonly timeline: pulumi.Output<unknown>;
-  readonly summary: pulumi.Output<FetchedSummary>;
+  /** timeline.json; undefined where nothing is played. */
+  readonly timeline: pulumi.Output<unknown> | undefined;
+  /** Undefined where nothing is played; null where the load failed and the collector saves what there is. */
+  readonly load: pulumi.Output<PlayedLoad | null> | undefined;
+  /** Undefined where nothing is collected. */
+  readonly summary: pulumi.Output<FetchedSummary> | undefined;
 
   constructor(name: string, args: ExperimentArgs, opts: pulumi.ComponentResourceOptions) {
     super("llmeval:experiment:Experiment", name, {}, opts);
-    const { namespace, experiment, experimentId, resolved, images } = args;
-    const run: RunArgs = { namespace, experiment, experimentId };
+    const { namespace, experiment, resolved, images } = args;
     const faultKinds = {
       chaos: resolved.faults.some((fault) => !isGpuFault(fault)),
       gpu: resolved.faults.some(isGpuFault),
     };
+    const entryAccess = targetsEntry(resolved.faults)
+      ? [new EntryAccess(`${name}-entry-access`, { namespace, experiment }, { parent: this })]
+      : [];
     const home = new k8s.core.v1.Namespace(
       name,
       {
@@ -65,7 +93,8 @@ export class Experiment extends pulumi.ComponentResource {
           ...(faultKinds.chaos ? { annotations: { "chaos-mesh.org/inject": "enabled" } } : {}),
         },
       },
-      { parent: this },
+      // Deleted before these rights: while it ends, the conductor takes back what it has made.
+      { parent: this, dependsOn: entryAccess },
     );
     // Destroy deletes the namespace, and what is in it goes with it: also when an operator is gone. Children inherit
     // this, so nothing that lies outside the namespace may have such a parent.
@@ -87,11 +116,10 @@ export class Experiment extends pulumi.ComponentResource {
         namespace,
         experiment,
         workloadsDir: join(args.projectDir, "workloads"),
-        without: resolved.faults.length === 0 ? ["conductor"] : [],
+        without: withoutParts(args),
       },
       inside,
     );
-    const { sources } = workloads;
     const granted = { ...inside, dependsOn: [home, access, workloads] };
 
     const volume = new ResultsVolume(
@@ -102,22 +130,49 @@ export class Experiment extends pulumi.ComponentResource {
         storage: { ...resolved.storage, className: resolved.storage.className ?? args.storageClass ?? null },
         resources: resolved.resources.reader,
         image: images.node,
-        sources: sources.reader,
+        sources: workloads.sources.reader,
       },
       granted,
     );
-    const rayService = new RayService(
-      `${name}-ray`,
-      {
-        namespace,
-        experiment: resolved,
-        image: resolved.engine === "vllm" ? images.rayLlm : images.serveSimulator,
-        serviceAccount: serviceAccounts.ray,
-        rayVersion: args.rayVersion,
-        ...(args.huggingFaceToken === undefined ? {} : { huggingFaceToken: args.huggingFaceToken }),
-      },
-      granted,
-    );
+    const engine = this.#engine(name, args, granted);
+    const deployed = [access, ...clusterAccess, workloads, volume, ...engine];
+
+    const played =
+      args.steps === "deploy"
+        ? undefined
+        : this.#play(name, args, { inside, deployed, volume, sources: workloads.sources });
+    this.timeline = played?.timeline;
+    this.load = played?.load;
+    this.summary = played?.summary;
+    this.registerOutputs({ timeline: this.timeline, load: this.load, summary: this.summary });
+  }
+
+  /** Nothing where it is there already. */
+  #engine(name: string, args: ExperimentArgs, granted: pulumi.ComponentResourceOptions): RayService[] {
+    const { namespace, resolved, images, debug = false } = args;
+    if (resolved.engine === "existing") return [];
+    return [
+      new RayService(
+        `${name}-ray`,
+        {
+          namespace,
+          experiment: resolved,
+          image: resolved.engine === "vllm" ? images.rayLlm : images.serveSimulator,
+          serviceAccount: serviceAccounts.ray,
+          rayVersion: args.rayVersion,
+          debug,
+          ...(args.huggingFaceToken === undefined ? {} : { huggingFaceToken: args.huggingFaceToken }),
+        },
+        granted,
+      ),
+    ];
+  }
+
+  /** The load and the faults; their collection too, where the stack goes so far. */
+  #play(name: string, args: ExperimentArgs, home: Home): Fetch {
+    const { namespace, experiment, experimentId, resolved, images, debug = false } = args;
+    const { inside, sources } = home;
+    const run: RunArgs = { namespace, experiment, experimentId, debug };
     const runConfig = new RunConfig(
       `${name}-run`,
       {
@@ -127,6 +182,9 @@ export class Experiment extends pulumi.ComponentResource {
         standIns: args.standIns,
         stackInfo: args.stackInfo,
         loadScript: readFileSync(join(args.projectDir, "workloads/load/script.js"), "utf8"),
+        ...(resolved.load.prompts.kind === "file"
+          ? { promptFile: readFileSync(join(args.projectDir, resolved.load.prompts.file), "utf8") }
+          : {}),
       },
       inside,
     );
@@ -134,7 +192,7 @@ export class Experiment extends pulumi.ComponentResource {
     // From here on the chain runs in the cluster by itself, also when `pulumi up` is killed.
     const started = {
       ...inside,
-      dependsOn: [access, ...clusterAccess, workloads, volume, rayService, runConfig],
+      dependsOn: [...home.deployed, runConfig],
     };
     const gate = new Gate(
       `${name}-gate`,
@@ -166,33 +224,33 @@ export class Experiment extends pulumi.ComponentResource {
               started,
             ),
           ];
-    const collector = new Collector(
-      `${name}-collector`,
-      {
-        ...run,
-        resolved,
-        image: images.node,
-        sources: sources.collector,
-        runConfig: runConfig.configMap,
-        prometheusUrl: args.prometheusUrl,
-      },
-      { ...started, dependsOn: [...started.dependsOn, ...faults] },
-    );
+    const collector =
+      args.steps === "benchmark"
+        ? undefined
+        : new Collector(
+            `${name}-collector`,
+            {
+              ...run,
+              resolved,
+              image: images.node,
+              sources: sources.collector,
+              runConfig: runConfig.configMap,
+              prometheusUrl: args.prometheusUrl,
+            },
+            { ...started, dependsOn: [...started.dependsOn, ...faults] },
+          );
 
-    const fetch = new Fetch(
+    return new Fetch(
       `${name}-fetch`,
       {
         ...run,
         resolved,
         kubeconfig: args.kubeconfig,
-        t0Needs: [volume, gate, load],
-        resultsNeed: [collector],
+        t0Needs: [home.volume, gate, load],
+        ...(collector === undefined ? {} : { resultsNeed: [collector] }),
       },
       inside,
     );
-    this.timeline = fetch.timeline;
-    this.summary = fetch.summary;
-    this.registerOutputs({ timeline: this.timeline, summary: this.summary });
   }
 
   /** Gives those who run experiments their rights in this namespace; whatever else they make here needs them. */

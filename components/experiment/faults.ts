@@ -13,7 +13,6 @@ import {
   appPath,
   jobAnnotations,
   jobSpec,
-  ports,
   type RunArgs,
   resultsDirectory,
   resultsVolume,
@@ -37,6 +36,9 @@ export interface FaultsArgs extends RunArgs {
 
 export const faultPlanPath = "/faults";
 const planFile = "plan.json";
+
+/** Nobody listens on it: the pod's kernel refuses at once, however busy the programs are that would have to accept. */
+const probePort = 9;
 
 /** Name of a run's ConfigMap with its faults. */
 function faultPlanName(experimentId: string): string {
@@ -65,6 +67,7 @@ export function toFaultPlan(args: RunArgs & Pick<FaultsArgs, "resolved" | "gpuFa
       kind,
       startOffsetSeconds: planned.startOffsetSeconds,
       durationSeconds: planned.durationSeconds,
+      ...(selection.namespace === undefined ? {} : { targetNamespace: selection.namespace }),
       selector: toLabelSelector(selection),
       container: selection.container,
       expectedTargets: selection.expectedPods,
@@ -92,6 +95,7 @@ export function toConductorJobSpec(args: FaultsArgs): k8s.types.input.batch.v1.J
   return jobSpec({
     labels: labelsOf({ name: "conductor", experiment: args.experiment, experimentId }),
     programSeconds: deadlines.conductorSeconds,
+    debug: args.debug === true,
     // It takes up where it was, so it may begin again; a fault must never be left without it.
     backoffLimit: 6,
     pod: workloadPodSpec({
@@ -107,7 +111,7 @@ export function toConductorJobSpec(args: FaultsArgs): k8s.types.input.batch.v1.J
         PLAY_SECONDS: String(Math.ceil(timelineOf(resolved).durationSeconds)),
         RECOVERY_SECONDS: String(recoverySeconds),
         GRACE_SECONDS: String(graceSeconds - 10),
-        PROBE_PORT: String(ports.metrics),
+        PROBE_PORT: String(probePort),
       },
       resources: resolved.resources.conductor,
       serviceAccount: serviceAccounts.conductor,

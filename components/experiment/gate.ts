@@ -1,6 +1,7 @@
-// The gate Job: sends real completions until every replica has answered, then sets T0.
+// The gate Job: sends real completions until every replica has answered, or an engine of others often enough; then sets T0.
 
 import * as pulumi from "@pulumi/pulumi";
+import { servedModel } from "../../experiments/existing.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
@@ -14,7 +15,7 @@ import {
   type RunArgs,
   resultsDirectory,
   resultsVolume,
-  serveService,
+  serveUrl,
   workloadPodSpec,
 } from "./conventions.ts";
 import { deadlinesOf } from "./timing.ts";
@@ -27,12 +28,17 @@ export interface GateArgs extends RunArgs {
   readonly sources: Sources;
 }
 
+/** Completions in a row that an engine must answer whose replicas nobody here can see. */
+const existingAnswers = 5;
+
 export function toGateJobSpec(args: GateArgs): k8s.types.input.batch.v1.JobSpec {
   const { resolved, experimentId } = args;
   const deadlines = deadlinesOf(resolved);
+  const existing = resolved.engine === "existing";
   return jobSpec({
     labels: labelsOf({ name: "gate", experiment: args.experiment, experimentId }),
     programSeconds: deadlines.gateSeconds,
+    debug: args.debug === true,
     pod: workloadPodSpec({
       container: "gate",
       image: args.image,
@@ -41,17 +47,20 @@ export function toGateJobSpec(args: GateArgs): k8s.types.input.batch.v1.JobSpec 
         EXPERIMENT_ID: experimentId,
         RESULTS_DIR: resultsDirectory(experimentId),
         NAMESPACE: args.namespace,
-        SERVE_URL: `http://${serveService}:${ports.serve}`,
-        SERVE_API: `http://${headService}:${ports.dashboard}`,
-        MODEL: resolved.modelId,
+        SERVE_URL: serveUrl(resolved),
+        ...(existing ? {} : { SERVE_API: `http://${headService}:${ports.dashboard}` }),
+        MODEL: servedModel(resolved),
         API: resolved.load.api,
-        EXPECTED_REPLICAS: String(resolved.parallelism.dataParallelism),
+        ...(existing
+          ? { EXPECTED_ANSWERS: String(existingAnswers) }
+          : { EXPECTED_REPLICAS: String(resolved.parallelism.dataParallelism) }),
         LEAD_SECONDS: String(resolved.timeline.leadSeconds),
         TIMEOUT_SECONDS: String(deadlines.gateSeconds),
+        ...(args.debug === true ? { LOG_LEVEL: "debug" } : {}),
       },
       resources: resolved.resources.gate,
       serviceAccount: serviceAccounts.gate,
-      usesApi: true,
+      usesApi: !existing,
       volumes: [sourceVolume("gate", args.sources), resultsVolume(false)],
     }),
   });

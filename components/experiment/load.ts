@@ -29,10 +29,11 @@ export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec 
   return jobSpec({
     labels: labelsOf({ name: "load", experiment: args.experiment, experimentId }),
     programSeconds: deadlinesOf(resolved).loadSeconds,
+    debug: args.debug === true,
     pod: workloadPodSpec({
       container: "load",
       image: args.image,
-      args: ["run", "--quiet", `${configPath}/script.js`],
+      args: ["run", args.debug === true ? "--verbose" : "--quiet", `${configPath}/script.js`],
       env: { LLMEVAL_LOAD_SPEC: `${configPath}/load.json` },
       resources: resolved.resources.load,
       serviceAccount: serviceAccounts.load,

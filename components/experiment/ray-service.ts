@@ -16,6 +16,11 @@ export interface RayServiceArgs {
   /** Ray version of the image; the operator picks its health checks by it. */
   readonly rayVersion: string;
   /**
+   * Verbose logs of Serve and of vLLM.
+   * @default false
+   */
+  readonly debug?: boolean;
+  /**
    * Token for gated models.
    * @default - none; only models that are free to download
    */
@@ -43,7 +48,7 @@ const raySessions = {
 const replicaSlot = { replica_slot: 1 };
 
 /** What Ray Serve deploys, as the text that the RayService carries. */
-export function toServeConfig(experiment: ResolvedExperiment): string {
+export function toServeConfig(experiment: ResolvedExperiment, debug = false): string {
   const application =
     experiment.engine === "vllm"
       ? {
@@ -62,6 +67,7 @@ export function toServeConfig(experiment: ResolvedExperiment): string {
     {
       proxy_location: "EveryNode",
       http_options: { host: "0.0.0.0", port: ports.serve },
+      ...(debug ? { logging_config: { log_level: "DEBUG" } } : {}),
       applications: [application],
     },
     { lineWidth: 0 },
@@ -139,7 +145,7 @@ export function toRayServiceSpec(args: Omit<RayServiceArgs, "namespace">): Recor
     // A second cluster next to the first would need twice the accelerators; a changed spec replaces the object.
     upgradeStrategy: { type: "None" },
     excludeHeadPodFromServeSvc: true,
-    serveConfigV2: toServeConfig(experiment),
+    serveConfigV2: toServeConfig(experiment, args.debug),
     rayClusterConfig: {
       rayVersion: args.rayVersion,
       headGroupSpec: {
@@ -247,9 +253,15 @@ function podTemplate(
 
 function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
   const frugal: Record<string, string> = args.experiment.engine === "vllm" ? {} : frugalEnv;
+  const verbose: Record<string, string> =
+    args.debug !== true
+      ? {}
+      : args.experiment.engine === "vllm"
+        ? { VLLM_LOGGING_LEVEL: "DEBUG" }
+        : { RAY_SERVE_LOG_TO_STDERR: "1" };
   return [
     { name: "RAY_USAGE_STATS_ENABLED", value: "0" },
-    ...Object.entries(frugal).map(([name, value]) => ({ name, value })),
+    ...Object.entries({ ...frugal, ...verbose }).map(([name, value]) => ({ name, value })),
     // Ray's own killer would act before the kernel does, and hide what a memory fault does.
     { name: "RAY_memory_monitor_refresh_ms", value: "0" },
     ...(args.huggingFaceToken === undefined

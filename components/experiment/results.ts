@@ -1,4 +1,4 @@
-// The results volume and its reader; and the two commands that bring T0 and the results to the user's machine.
+// The results volume and its reader; and the commands that bring T0, the load's end and the results to the user's machine.
 
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
@@ -36,8 +36,8 @@ export interface FetchArgs extends RunArgs {
   readonly kubeconfig: pulumi.Input<string>;
   /** What must exist before T0 can come. */
   readonly t0Needs: readonly pulumi.Resource[];
-  /** What must exist before the results can come. */
-  readonly resultsNeed: readonly pulumi.Resource[];
+  /** What must exist before the results can come. @default - no results are fetched */
+  readonly resultsNeed?: readonly pulumi.Resource[];
 }
 
 export function toClaimSpec(
@@ -83,14 +83,22 @@ export function toReaderSpec(args: ResultsVolumeArgs): k8s.types.input.apps.v1.D
   };
 }
 
-/** `node cli/llmeval.ts <verb> ...`; the kubeconfig comes by stdin, never on the command line. */
-export function fetchCommand(verb: "t0" | "results", args: RunArgs, timeoutSeconds: number): string {
+/** `node cli/llmeval.ts <wait> ...`; the kubeconfig comes by stdin, never on the command line. */
+export function fetchCommand(
+  wait: "t0" | "load" | "results",
+  args: RunArgs,
+  timeoutSeconds: number,
+  /** Switches beside those that every wait has. */
+  switches: readonly string[] = [],
+): string {
   return [
     "node cli/llmeval.ts",
-    verb,
+    wait,
     `--namespace ${args.namespace}`,
     `--experiment-id ${args.experimentId}`,
     `--timeout-seconds ${Math.ceil(timeoutSeconds)}`,
+    ...switches,
+    ...(args.debug === true ? ["--debug"] : []),
   ].join(" ");
 }
 
@@ -138,21 +146,41 @@ export class ResultsVolume extends pulumi.ComponentResource {
 
 export type FetchedSummary = Summary & { readonly table: string };
 
+/** What the command that waits for the load's end prints. */
+export interface PlayedLoad {
+  readonly requests: {
+    readonly scheduled: number;
+    readonly sent: number;
+    readonly ok: number;
+    readonly failed: number;
+  };
+  readonly lagP99Ms: number | null;
+  readonly aborted: boolean;
+  readonly abortReason: string | null;
+}
+
 export class Fetch extends pulumi.ComponentResource {
   /** timeline.json of the run. */
   readonly timeline: pulumi.Output<unknown>;
-  /** summary.json of the run, with its table for people. */
-  readonly summary: pulumi.Output<FetchedSummary>;
+  /** How the load has ended; null where it failed and the collector saves what there is. */
+  readonly load: pulumi.Output<PlayedLoad | null>;
+  /** summary.json of the run, with its table for people; undefined where no results are fetched. */
+  readonly summary: pulumi.Output<FetchedSummary> | undefined;
 
   constructor(name: string, args: FetchArgs, opts: pulumi.ComponentResourceOptions) {
     super("llmeval:experiment:Fetch", name, {}, opts);
     const { experimentId } = args;
     const deadlines = deadlinesOf(args.resolved);
-    const run = (verb: "t0" | "results", timeoutSeconds: number, needs: readonly pulumi.Resource[]) =>
+    const run = (
+      wait: "t0" | "load" | "results",
+      timeoutSeconds: number,
+      needs: readonly pulumi.Resource[],
+      switches: readonly string[] = [],
+    ) =>
       new command.local.Command(
-        `${verb}-${experimentId}`,
+        `${wait}-${experimentId}`,
         {
-          create: fetchCommand(verb, args, timeoutSeconds),
+          create: fetchCommand(wait, args, timeoutSeconds, switches),
           stdin: pulumi.secret(args.kubeconfig),
           logging: "stderr",
         },
@@ -165,10 +193,18 @@ export class Fetch extends pulumi.ComponentResource {
         },
       );
     const t0 = run("t0", deadlines.t0CommandSeconds, args.t0Needs);
-    const results = run("results", deadlines.resultsCommandSeconds, [...args.resultsNeed, t0]);
+    // After a failed load the collector saves what there is: that must be fetched before the failure is told.
+    const switches = args.resultsNeed === undefined ? [] : ["--keep-going"];
+    const load = run("load", deadlines.loadCommandSeconds, [t0], switches);
     this.timeline = parsed(t0.stdout);
-    this.summary = parsed(results.stdout) as pulumi.Output<FetchedSummary>;
-    this.registerOutputs({ timeline: this.timeline, summary: this.summary });
+    this.load = parsed(load.stdout) as pulumi.Output<PlayedLoad | null>;
+    const results =
+      args.resultsNeed === undefined
+        ? undefined
+        : run("results", deadlines.resultsCommandSeconds, [...args.resultsNeed, load]);
+    this.summary =
+      results === undefined ? undefined : (parsed(results.stdout) as pulumi.Output<FetchedSummary>);
+    this.registerOutputs({ timeline: this.timeline, load: this.load, summary: this.summary });
   }
 }
 

@@ -17,6 +17,8 @@ export interface Deadlines {
   readonly collectorSeconds: number;
   /** The command that waits for T0. */
   readonly t0CommandSeconds: number;
+  /** The command that waits for the end of the load; a load that hangs fails by its own deadline first. */
+  readonly loadCommandSeconds: number;
   /** The command that waits for the manifest and fetches. */
   readonly resultsCommandSeconds: number;
 }
@@ -46,6 +48,7 @@ export function deadlinesOf(experiment: ResolvedExperiment): Deadlines {
     conductorSeconds,
     collectorSeconds,
     t0CommandSeconds: t0Seconds,
+    loadCommandSeconds: loadSeconds + startAllowanceSeconds,
     resultsCommandSeconds: collectorSeconds + startAllowanceSeconds,
   };
 }

@@ -44,6 +44,32 @@ test("timeline and cost of a sweep over rates and iterations", () => {
   `);
 });
 
+test("how far the stack goes, and which cells it plays", () => {
+  const args = {
+    projectDir: root,
+    name: "smoke-cpu-stress",
+    cells: { file: "Pulumi.exp-smoke-cpu-stress.yaml", numbers: [2] },
+  };
+  const page = explain(resolveExperiment(args), tryResolve(args).originOf, 1, {
+    steps: "benchmark",
+    debug: true,
+  });
+  expect(page.slice(page.indexOf("stack\n"), page.indexOf("values"))).toMatchInlineSnapshot(`
+    "stack
+      llmeval:steps  benchmark  of deploy, benchmark, collect: deploy, benchmark
+      llmeval:debug  true       verbose logs, pods stay for a day longer
+      llmeval:cells  2          1 of 2 are played
+
+    "
+  `);
+  expect(page.slice(page.indexOf("timeline,"), page.indexOf("cost"))).toMatchInlineSnapshot(`
+    "timeline, offsets from T0
+      +0:00:00  rate-4-iteration-2  warm-up 3 s, before 20 s, fault 20 s, after 10 s
+
+    "
+  `);
+});
+
 test("the window of each fault, and cells that have none", () => {
   const faults = [
     { kind: "cpu", target: { replica: 0 }, workers: 1, cells: "odd" },
@@ -79,7 +105,7 @@ test("a definition without a stack of its own is explained too, a misspelt one i
     [
       1,
       "error: experiment smok cannot be used, 1 problem:
-      - experiments/smok.yaml: does not exist; "smok" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-memory-exhaustion, falcon-network-delay, falcon-stress-cpu, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME
+      - experiments/smok.yaml: does not exist; "smok" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-entry-delay, falcon-memory-exhaustion, falcon-network-bandwidth, falcon-network-delay, falcon-network-loss, falcon-network-partition, falcon-pod-kill, falcon-staggered-faults, falcon-storage-and-clock, falcon-stress-cpu, falcon-stress-gpu-clock, falcon-stress-gpu-power, falcon-stress-memory, lab-faults-kill, lab-faults-stress, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME
     ",
     ]
   `);

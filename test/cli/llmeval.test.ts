@@ -250,9 +250,14 @@ function writeResults(
   write("manifest.json", JSON.stringify({ ...manifest, ...overrides }));
 }
 
-/** stderr without what differs from run to run; which of the fetched files get a line depends on the machine. */
+/**
+ * stderr without what differs from run to run; which of the fetched files get a line depends on the machine. How to
+ * look in has tests of its own.
+ */
 const progressOf = (stderr: string): string =>
-  stable(stderr).replace(/^(fetching: |file .* came damaged).*\n/gm, "");
+  stable(stderr)
+    .replace(/^(fetching: |file .* came damaged).*\n/gm, "")
+    .replace(/^look in \(.*\n(?: {2}.*\n)*what each of them shows.*\n/gm, "");
 
 /** Resolves a little after the second request for what holds the text: its progress line is out by then. */
 async function said(server: FakeServer, text: string): Promise<void> {
@@ -291,15 +296,21 @@ test("help, and clear errors for what cannot be understood", async () => {
     "$ llmeval --help
     usage: llmeval COMMAND [options]
 
-      explain   show what an experiment comes to: values and their origin, timeline, cost
-      schema    print the JSON Schema of a kind of configuration file, for editors
-      t0        wait until the gate has set T0, and print it
-      results   wait until the results are complete, fetch and verify them, and print the summary
-      fetch     fetch the results of a finished experiment, without waiting for it to finish
-      status    show how far an experiment is
-      charts    fetch the Helm charts that a cluster's parts need, checked against their pinned digests
-      capacity  show what the platform asks of each node, and what is left for models
-      summary   print the table of fetched results
+      explain    show what an experiment comes to: values and their origin, timeline, cost
+      schema     print the JSON Schema of a kind of configuration file, for editors
+      t0         wait until the gate has set T0, and print it
+      deploy     deploy an experiment's engine, and play nothing
+      benchmark  play an experiment's load and faults, on a deployment that is there or a new one
+      collect    collect and fetch the results of the run that is there
+      delete     take an experiment down; fetched results stay
+      load       wait until the load has ended, and print what it sent
+      results    wait until the results are complete, fetch and verify them, and print the summary
+      fetch      fetch the results of a finished experiment, without waiting for it to finish
+      status     show how far an experiment is
+      charts     fetch the Helm charts that a cluster's parts need, checked against their pinned digests
+      suite      run, resume, stop and show a suite of experiments
+      capacity   show what the platform asks of each node, and what is left for models
+      summary    print the table of fetched results
 
     llmeval COMMAND --help tells the options of one command
     (0)
@@ -317,6 +328,7 @@ test("help, and clear errors for what cannot be understood", async () => {
       --timeout-seconds N   longest time to wait (default 7200)
       --poll-seconds N      time between two looks (default 2)
       --progress-seconds N  shortest time between two progress lines (default 3)
+      --debug               where the wait fails, tell the last lines of each log
       --help                this text
     (0)
 
@@ -329,7 +341,7 @@ test("help, and clear errors for what cannot be understood", async () => {
     (0)
 
     $ llmeval frobnicate
-    error: llmeval: unknown command "frobnicate", known: explain, schema, t0, results, fetch, status, charts, capacity, summary
+    error: llmeval: unknown command "frobnicate", known: explain, schema, t0, deploy, benchmark, collect, delete, load, results, fetch, status, charts, suite, capacity, summary
     (1)
 
     $ llmeval t0 --frob 1
@@ -433,6 +445,16 @@ test("a failed gate ends the wait at once, with the last lines of its log", asyn
         "stderr": "error: Job gate-smoke-r1-3f9ac2 in namespace exp-smoke has failed (BackoffLimitExceeded: Job has reached the specified backoff limit); last lines of its log:
         gate: 1 of 2 replicas of Simulator run
         gate: timed out after 600 s waiting for the gate: 1 of 2 replicas run
+      look in (kubeconfig: pulumi stack output kubeconfig --show-secrets -s CLUSTER):
+        kubectl -n exp-smoke get pods -o wide
+        kubectl -n exp-smoke get events --sort-by=.metadata.creationTimestamp
+        kubectl -n exp-smoke logs job/gate-smoke-r1-3f9ac2
+        kubectl -n exp-smoke logs job/load-smoke-r1-3f9ac2
+        kubectl -n exp-smoke logs job/conductor-smoke-r1-3f9ac2
+        kubectl -n exp-smoke logs job/collector-smoke-r1-3f9ac2
+        kubectl get --raw /api/v1/namespaces/exp-smoke/services/http:results:8080/proxy/smoke-r1-3f9ac2/
+        npx llmeval status --namespace exp-smoke --experiment-id smoke-r1-3f9ac2
+      what each of them shows, and how to play on: docs/debugging.md
       ",
         "stdout": "",
       }

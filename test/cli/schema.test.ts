@@ -7,6 +7,7 @@ import { root } from "../workloads/support.ts";
 
 test.each([
   ["experiment", "experiments/schema.json"],
+  ["suite", "experiments/suites/schema.json"],
   ["cluster", "configs/clusters/schema.json"],
 ])("%s: %s is up to date; else: npx llmeval schema KIND > FILE", (kind, file) => {
   expect(readFileSync(join(root, file), "utf8")).toBe(toSchemaText(kind));
@@ -17,7 +18,7 @@ test("a definition may leave out every key", () => {
 });
 
 test("an unknown kind is told", () => {
-  expect(() => toSchemaText("suite")).toThrowErrorMatchingInlineSnapshot(
-    `[UserError: llmeval schema: unknown kind "suite", known: experiment, cluster]`,
+  expect(() => toSchemaText("sweep")).toThrowErrorMatchingInlineSnapshot(
+    `[UserError: llmeval schema: unknown kind "sweep", known: experiment, suite, cluster]`,
   );
 });

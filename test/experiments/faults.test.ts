@@ -71,9 +71,9 @@ test("a fault that is not one", () => {
       "test: faults[0].kind: is "cpuu"; did you mean "cpu"? allowed: cpu, memory, network-delay, network-loss, network-corrupt, network-bandwidth, network-partition, pod-kill, container-kill, pod-failure, io-latency, io-error, time-offset, gpu-power-cap, gpu-clock-cap",
       "test: faults[1].kind: missing; allowed: cpu, memory, network-delay, network-loss, network-corrupt, network-bandwidth, network-partition, pod-kill, container-kill, pod-failure, io-latency, io-error, time-offset, gpu-power-cap, gpu-clock-cap",
       "test: faults[2].workers: is 0, allowed: at least 1; give the number of processes that compute",
-      "test: faults[2].target: is "heads", allowed: head, replicas, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }",
+      "test: faults[2].target: is "heads", allowed: head, replicas, entry, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }",
       "test: faults[3].sizeMebibytes: missing; give how much memory is taken in all, in MiB",
-      "test: faults[3].target: is {"replicas":1}, allowed: head, replicas, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }",
+      "test: faults[3].target: is {"replicas":1}, allowed: head, replicas, entry, { replica: a number from 0 } or { replicasPercent: more than 0, at most 100 }",
       "test: faults[3].sizeMebibyte: unknown key; did you mean "sizeMebibytes"? (allowed: cells, durationSeconds, kind, sizeMebibytes, startOffsetSeconds, target, workers)",
       "test: faults[4].percent: is 101, allowed: at most 100; give the share of outgoing packets that are lost, 0 to 100",
       "test: faults[4].durationSeconds: is 0, allowed: at least 1; give at least 1 second, or null for up to the end of the fault phase",
@@ -113,6 +113,21 @@ test("faults that do not fit the timeline, the replicas or the engine", () => {
   `);
 });
 
+test("faults on the entry: only what it can feel, and only where the load passes it", () => {
+  const delay = { kind: "network-delay", latencyMilliseconds: 10, target: "entry" };
+  const entry = { serve: { via: "entry" } };
+  expect(problems([delay], entry)).toEqual([]);
+  expect(
+    problems([{ kind: "time-offset", offsetSeconds: 1, target: "entry" }, delay]),
+  ).toMatchInlineSnapshot(`
+    [
+      "test: faults[0].target: is entry, where time-offset cannot act; choose another target or one of cpu, memory, network-delay, network-loss, network-corrupt, network-bandwidth, network-partition, pod-kill, container-kill, pod-failure",
+      "test: faults[0].target: is entry, but serve.via is service: the load would not feel the fault; set serve.via: entry",
+      "test: faults[1].target: is entry, but serve.via is service: the load would not feel the fault; set serve.via: entry",
+    ]
+  `);
+});
+
 test("the same limit of the same GPU is set by one fault at a time", () => {
   const cap = { kind: "gpu-power-cap", powerWatts: 200, target: "replicas" };
   const gpu = {
@@ -135,12 +150,61 @@ test("the same limit of the same GPU is set by one fault at a time", () => {
   `);
 });
 
+test("one volume of a pod is acted on at a time", () => {
+  const slow = { kind: "io-latency", volumePath: "/models", latencyMilliseconds: 5, target: "head" };
+  const failing = { kind: "io-error", volumePath: "/tmp/ray", errno: 5, target: "head" };
+  expect(problems([slow, { ...failing, volumePath: "/models" }])).toEqual([]);
+  expect(problems([slow, { ...failing, target: "replicas" }])).toEqual([]);
+  expect(
+    problems([
+      { ...slow, durationSeconds: 5 },
+      { ...failing, startOffsetSeconds: 5 },
+    ]),
+  ).toEqual([]);
+  expect(problems([slow, { ...failing, startOffsetSeconds: 5 }])).toMatchInlineSnapshot(`
+    [
+      "test: faults[1].volumePath: is /tmp/ray, while faults[0] acts on another volume of the same pod; let one end before the other begins",
+    ]
+  `);
+});
+
 test("whom a target means", () => {
   expect(targetedReplicas("head", 4)).toEqual([]);
+  expect(targetedReplicas("entry", 4)).toEqual([]);
   expect(targetedReplicas("replicas", 3)).toEqual([0, 1, 2]);
   expect(targetedReplicas({ replica: 2 }, 4)).toEqual([2]);
   expect(targetedReplicas({ replicasPercent: 50 }, 4)).toEqual([0, 1]);
   expect(targetedReplicas({ replicasPercent: 1 }, 3)).toEqual([0]);
+});
+
+test("several faults at once and one after the other, on shares of the replicas, in some cells", () => {
+  const faults = [
+    { kind: "cpu", workers: 1, target: { replicasPercent: 50 } },
+    { kind: "memory", sizeMebibytes: 64, target: { replicasPercent: 50 }, cells: [1, 4] },
+    { kind: "cpu", workers: 2, target: "head", startOffsetSeconds: 5, durationSeconds: 5, cells: [1] },
+    { kind: "pod-kill", target: { replica: 2 }, startOffsetSeconds: 12, durationSeconds: 8, cells: "even" },
+  ];
+  const load = { load: { iterations: 2, ratePerSecond: [2, 4] }, parallelism: { dataParallelism: 3 } };
+  const planned = plannedFaults(resolveExperiment(resolve(faults, load)));
+  // A cell lasts 43 s, the pause 2 s; its fault phase begins after 18 s.
+  expect(
+    planned.map(({ id, cell, startOffsetSeconds, durationSeconds }) => [
+      id,
+      cell,
+      startOffsetSeconds,
+      durationSeconds,
+    ]),
+  ).toEqual([
+    ["cpu", "rate-2-iteration-1", 18, 15],
+    ["memory", "rate-2-iteration-1", 18, 15],
+    ["cpu-2", "rate-2-iteration-1", 23, 5],
+    ["cpu", "rate-4-iteration-1", 63, 15],
+    ["pod-kill", "rate-4-iteration-1", 75, 8],
+    ["cpu", "rate-2-iteration-2", 108, 15],
+    ["cpu", "rate-4-iteration-2", 153, 15],
+    ["memory", "rate-4-iteration-2", 153, 15],
+    ["pod-kill", "rate-4-iteration-2", 165, 8],
+  ]);
 });
 
 test("offsets count from T0, and cells without a fault stay as controls", () => {

@@ -25,22 +25,34 @@ function overridden(name: string, values: Readonly<Record<string, unknown>>): Re
 test("smoke resolves with every default explicit", () => {
   expect(resolveExperiment({ projectDir, name: "smoke" })).toMatchInlineSnapshot(`
     {
+      "cells": null,
       "description": "One rate for fifteen seconds on the stand-in engine, to see that every part works",
       "engine": "llm-d-inference-sim",
+      "existing": {
+        "model": null,
+        "url": null,
+      },
       "faults": [],
       "load": {
         "api": "chat",
         "arrivals": "constant",
         "burstSize": 1,
+        "concurrency": null,
         "iterations": 1,
         "outputTokens": 16,
         "promptTokens": 64,
+        "prompts": {
+          "kind": "random",
+        },
+        "rampToRatePerSecond": null,
         "ratePerSecond": [
           4,
         ],
         "requestTimeoutSeconds": 30,
         "seed": 1,
         "spawnRatePerSecond": 100,
+        "stopAfterDeadSeconds": null,
+        "stopWhenSaturated": false,
         "stream": true,
         "workers": 64,
       },
@@ -94,12 +106,20 @@ test("smoke resolves with every default explicit", () => {
       "serve": {
         "maxOngoingRequests": 512,
         "streamBatchingIntervalMs": 0,
+        "via": "service",
       },
       "simulator": {
         "interTokenLatencyMs": 20,
         "maxNumSeqs": 256,
         "seed": 1,
         "timeToFirstTokenMs": 100,
+      },
+      "slo": {
+        "attainmentShare": 0.9,
+        "e2eMilliseconds": null,
+        "itlMilliseconds": null,
+        "tpotMilliseconds": null,
+        "ttftMilliseconds": null,
       },
       "storage": {
         "className": null,
@@ -144,15 +164,22 @@ test("falcon-baseline is the predecessor's load on vLLM, and runs on the stand-i
         "api": "chat",
         "arrivals": "constant",
         "burstSize": 1,
+        "concurrency": null,
         "iterations": 1,
         "outputTokens": 256,
         "promptTokens": 512,
+        "prompts": {
+          "kind": "random",
+        },
+        "rampToRatePerSecond": null,
         "ratePerSecond": [
           5,
         ],
         "requestTimeoutSeconds": 120,
         "seed": 1,
         "spawnRatePerSecond": 300,
+        "stopAfterDeadSeconds": null,
+        "stopWhenSaturated": false,
         "stream": true,
         "workers": 300,
       },
@@ -282,7 +309,7 @@ test("several rates stay in the order that is given", () => {
   expect(overridden("smoke", { load: { ratePerSecond: [8, 2, 0.5] } }).load.ratePerSecond).toEqual([
     8, 2, 0.5,
   ]);
-  expectTypeOf<ResolvedExperiment["load"]["ratePerSecond"]>().toEqualTypeOf<readonly number[]>();
+  expectTypeOf<ResolvedExperiment["load"]["ratePerSecond"]>().toEqualTypeOf<readonly number[] | null>();
 });
 
 test("everything that is wrong is told at once", () => {
@@ -310,11 +337,11 @@ test("everything that is wrong is told at once", () => {
       - experiments/x.yaml: load.arrivals: is "poison"; did you mean "poisson"? allowed: constant, poisson, burst
       - Pulumi.exp-x.yaml llmeval:overrides: load.workers: is 1.5, allowed: a whole number; give how many requests may be in flight at once
       - Pulumi.exp-x.yaml llmeval:overrides: load.stream: is "yes", allowed: true or false
-      - experiments/x.yaml: load.promtTokens: unknown key; did you mean "promptTokens"? (allowed: api, arrivals, burstSize, iterations, outputTokens, promptTokens, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stream, workers)
+      - experiments/x.yaml: load.promtTokens: unknown key; did you mean "promptTokens"? (allowed: api, arrivals, burstSize, concurrency, iterations, outputTokens, promptTokens, prompts, rampToRatePerSecond, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stopAfterDeadSeconds, stopWhenSaturated, stream, workers)
       - experiments/x.yaml: timeline.profile: is "smok"; did you mean "smoke"? allowed: ansible, rca, smoke
       - experiments/x.yaml: resources.worker.cpu: is "many", allowed: a CPU quantity, e.g. "500m" or "2"
-      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, faults, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)
-      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, faults, load, model, modelId, parallelism, resources, serve, simulator, storage, timeline, timeouts, vllm)"
+      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)
+      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)"
   `);
 });
 
@@ -324,7 +351,7 @@ test("an unknown engine or preset names the known ones and nothing else", () => 
   ).toMatchInlineSnapshot(`
     "experiment smoke cannot be used, 2 problems:
       - Pulumi.exp-x.yaml llmeval:overrides: vllm.preset: "defalt" is not known; did you mean "default"? allowed: default; or add configs/vllm/defalt.yaml
-      - Pulumi.exp-x.yaml llmeval:overrides: engine: is "vlm"; did you mean "vllm"? allowed: vllm, llm-d-inference-sim"
+      - Pulumi.exp-x.yaml llmeval:overrides: engine: is "vlm"; did you mean "vllm"? allowed: vllm, llm-d-inference-sim, existing"
   `);
 });
 
@@ -339,7 +366,7 @@ test("a missing model name says what to give", () => {
 test("an unknown definition lists the known ones", () => {
   expect(errorOf(() => resolveExperiment({ projectDir, name: "smoek" }))).toMatchInlineSnapshot(`
     "experiment smoek cannot be used, 1 problem:
-      - experiments/smoek.yaml: does not exist; "smoek" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-memory-exhaustion, falcon-network-delay, falcon-stress-cpu, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME"
+      - experiments/smoek.yaml: does not exist; "smoek" is not known; did you mean "smoke"? allowed: falcon-baseline, falcon-entry-delay, falcon-memory-exhaustion, falcon-network-bandwidth, falcon-network-delay, falcon-network-loss, falcon-network-partition, falcon-pod-kill, falcon-staggered-faults, falcon-storage-and-clock, falcon-stress-cpu, falcon-stress-gpu-clock, falcon-stress-gpu-power, falcon-stress-memory, lab-faults-kill, lab-faults-stress, smoke, smoke-cpu-stress, smoke-network-delay; write the file, or name an existing one by: pulumi config set llmeval:experiment NAME"
   `);
 });
 

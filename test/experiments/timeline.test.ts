@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { resolveExperiment } from "../../experiments/resolve.ts";
-import { profiles, timelineOf } from "../../experiments/timeline.ts";
+import { arrivalsOf, profiles, timelineOf } from "../../experiments/timeline.ts";
 import { projectDir } from "./project.ts";
 
 test("smoke is one cell of fifteen seconds; phases of no length are absent", () => {
@@ -11,9 +11,12 @@ test("smoke is one cell of fifteen seconds; phases of no length are absent", () 
     cells: [
       {
         id: "rate-4-iteration-1",
+        number: 1,
         startOffsetSeconds: 0,
         durationSeconds: 15,
         ratePerSecond: 4,
+        concurrency: null,
+        rampToRatePerSecond: null,
         iteration: 1,
         phases: [
           { name: "warm-up", startOffsetSeconds: 0, durationSeconds: 3 },
@@ -44,6 +47,36 @@ test("all rates of an iteration come before the next iteration, with a gap betwe
     ["rate-2.5-iteration-2", 51],
   ]);
   expect(durationSeconds).toBe(66);
+});
+
+test("the levels of a closed loop, and ramps, have names of their own", () => {
+  const cellsOf = (load: Readonly<Record<string, unknown>>) =>
+    timelineOf(
+      resolveExperiment({ projectDir, name: "smoke", overrides: [{ file: "test", values: { load } }] }),
+    ).cells.map(({ id, ratePerSecond, concurrency, rampToRatePerSecond }) => [
+      id,
+      ratePerSecond,
+      concurrency,
+      rampToRatePerSecond,
+    ]);
+  expect(cellsOf({ concurrency: [8, 16] })).toEqual([
+    ["concurrency-8-iteration-1", null, 8, null],
+    ["concurrency-16-iteration-1", null, 16, null],
+  ]);
+  expect(cellsOf({ ratePerSecond: 1, rampToRatePerSecond: 8 })).toEqual([
+    ["rate-1-to-8-iteration-1", 1, null, 8],
+  ]);
+});
+
+test("how many requests arrive in a cell", () => {
+  const arrivals = (ratePerSecond: number | null, rampToRatePerSecond: number | null, durationSeconds = 30) =>
+    arrivalsOf({ ratePerSecond, rampToRatePerSecond, durationSeconds });
+  expect([arrivals(0.1, null), arrivals(2.5, null, 405), arrivals(1, 8, 15), arrivals(null, null)]).toEqual([
+    3,
+    1013,
+    68,
+    null,
+  ]);
 });
 
 test("profiles", () => {

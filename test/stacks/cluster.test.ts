@@ -64,6 +64,7 @@ test("the dev stack on a fresh clone registers exactly these resources and warns
       "kubernetes:core/v1:Namespace opentelemetry-namespace",
       "kubernetes:core/v1:Namespace prometheus-namespace",
       "kubernetes:core/v1:Secret entry-auth",
+      "kubernetes:core/v1:Service entry-inside",
       "kubernetes:core/v1:Service entry-service",
       "kubernetes:core/v1:Service loki-service",
       "kubernetes:core/v1:Service opentelemetry-gateway-service",
@@ -250,7 +251,7 @@ test("with the lab's files the server is installed with pinned key, checked bina
       "create": "MODE='apply' ROLE='server' NODE_NAME='server-1' DATA_DIR='/var/lib/rancher/k3s' BINARY_URL='http://10.89.77.1:8080/k3s' BINARY_SHA256='aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' CONFIG='node-name: server-1
     token-file: /etc/rancher/k3s/token
     kubelet-arg:
-      - housekeeping-interval=5s
+      - housekeeping-interval=2s
     agent-token-file: /etc/rancher/k3s/agent-token
     tls-san:
       - 10.89.77.11
@@ -307,6 +308,27 @@ test("with the lab's files the server is installed with pinned key, checked bina
   expect(JSON.stringify(server?.inputs["stdin"])).toContain("TOKEN='generated-k3s-token'");
   const images = (outputs as { images: Record<string, string> }).images;
   expect(images["prometheus"]).toBe(`10.89.77.1:5000/prometheus@sha256:${"b".repeat(64)}`);
+});
+
+test("faults may act on the entry where the cluster has both parts", async () => {
+  const own = temporaryProject({
+    "my.kubeconfig": "clusters:\n- cluster:\n    server: https://10.0.0.1:6443\n",
+    "configs/clusters/own.yaml": "kuberay: { mode: external }\n",
+  });
+  const annotations = async (project: string, config: Record<string, string>) => {
+    const { resources } = await record(() => clusterStack(project), { config, stack: "dev" });
+    const namespace = resources.find(({ name }) => name === "entry-namespace");
+    expect(namespace).toBeDefined();
+    return (namespace?.inputs["metadata"] as { annotations?: unknown } | undefined)?.annotations;
+  };
+  expect(await annotations(temporaryProject(), dev)).toEqual({ "chaos-mesh.org/inject": "enabled" });
+  // Chaos Mesh is off unless a configuration says otherwise.
+  const existing = {
+    "llmeval:kind": "cluster",
+    "llmeval:cluster": "own",
+    "llmeval:kubeconfig": "my.kubeconfig",
+  };
+  expect(await annotations(own, existing)).toBeUndefined();
 });
 
 test("`up` without the lab's files stops before anything is registered", async () => {

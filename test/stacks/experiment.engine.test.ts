@@ -1,16 +1,9 @@
 // The experiment stacks on the real Pulumi engine with the real Kubernetes provider and no cluster. Needs `pulumi` and
 // `pulumi-language-nodejs` on PATH and the provider in $PULUMI_HOME, as `lab/with-tools` sets them.
 
-import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { projectDir } from "../experiments/project.ts";
-import { createEngine, type Engine } from "../support/engine.ts";
+import { createEngineProject, type EngineProject, limitMilliseconds } from "./engine-project.ts";
 
-const limitMilliseconds = 120_000;
-const copied = ["components", "configs", "experiments", "stacks", "workloads", "index.ts", "package.json"];
 const stacks = ["exp-smoke", "exp-falcon-baseline"];
 
 interface State {
@@ -25,52 +18,13 @@ interface Preview {
   readonly diagnostics: readonly { readonly severity: string; readonly message: string }[];
 }
 
-let engine: Engine;
-let tree: string;
-
-async function pulumi(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const options = {
-    cwd: tree,
-    env: { ...process.env, ...engine.environment },
-    timeout: limitMilliseconds,
-    maxBuffer: 64 * 1024 * 1024,
-  };
-  return promisify(execFile)("pulumi", [...args, "--non-interactive", "--color", "never"], options).then(
-    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
-    (error) => ({ code: error.code, stdout: error.stdout, stderr: error.stderr }),
-  );
-}
+let project: EngineProject;
 
 beforeAll(async () => {
-  engine = await createEngine();
-  const plugins = join(process.env["PULUMI_HOME"] ?? "", "plugins");
-  for (const plugin of readdirSync(plugins).filter((name) => /^resource-kubernetes-v[\d.]+$/.test(name))) {
-    // Pulumi passes over a folder that is a link.
-    const folder = join(engine.environment["PULUMI_HOME"] ?? "", "plugins", plugin);
-    mkdirSync(folder);
-    for (const file of readdirSync(join(plugins, plugin))) {
-      symlinkSync(join(plugins, plugin, file), join(folder, file));
-    }
-  }
-  // A copy: `stack init` writes into the stack's configuration file.
-  tree = join(engine.directory, "tree");
-  mkdirSync(tree);
-  for (const path of [...copied, "Pulumi.yaml"]) {
-    cpSync(join(projectDir, path), join(tree, path), { recursive: true });
-  }
-  for (const file of stacks.map((stack) => `Pulumi.${stack}.yaml`)) {
-    // The salt belongs to the passphrase of the repository's own stack.
-    const text = readFileSync(join(projectDir, file), "utf8").replace(/^encryptionsalt:.*\n?/m, "");
-    writeFileSync(join(tree, file), text);
-  }
-  symlinkSync(join(projectDir, "node_modules"), join(tree, "node_modules"));
-  for (const stack of stacks) {
-    const { code, stderr } = await pulumi("stack", "init", stack);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.any(String) });
-  }
+  project = await createEngineProject(stacks);
 }, limitMilliseconds);
 
-afterAll(() => engine?.dispose());
+afterAll(() => project?.engine.dispose());
 
 test.each(stacks)(
   "%s: a preview works without its cluster, warns, and destroys with its namespace",
@@ -78,7 +32,7 @@ test.each(stacks)(
     timeout: limitMilliseconds,
   },
   async (stack) => {
-    const { code, stdout } = await pulumi("preview", "--stack", stack, "--json");
+    const { code, stdout } = await project.pulumi("preview", "--stack", stack, "--json");
     const preview = JSON.parse(stdout) as Preview;
     expect(preview.diagnostics.filter(({ severity }) => severity === "error")).toEqual([]);
     expect(code).toBe(0);
@@ -100,10 +54,10 @@ test.each(stacks)(
 test("up without its cluster fails with one error and creates nothing", {
   timeout: limitMilliseconds,
 }, async () => {
-  const { code, stdout } = await pulumi("up", "--stack", "exp-smoke", "--skip-preview", "--yes");
+  const { code, stdout } = await project.pulumi("up", "--stack", "exp-smoke", "--skip-preview", "--yes");
   expect(code).not.toBe(0);
   expect(stdout).toContain("error: cluster stack dev is not deployed");
   expect(stdout).toContain("nothing was created");
-  const state = await engine.stateText("exp-smoke", "llm-serving-eval");
+  const state = await project.engine.stateText("exp-smoke", "llm-serving-eval");
   expect(state).not.toContain("kubernetes:");
 });

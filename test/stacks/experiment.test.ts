@@ -57,6 +57,75 @@ test("a preview uses the cluster's images, address of Prometheus and kubeconfig"
   });
 });
 
+test("outputs say how far the stack went and how to go on", async () => {
+  const told = async (step: string, more: Readonly<Record<string, string>> = {}) => {
+    const options = { config: { ...config, "llmeval:steps": step, ...more }, stacks };
+    const { outputs, logged } = await record(experimentStack, options);
+    return { keys: Object.keys(outputs as object), next: (outputs as { next: string }).next, logged };
+  };
+  expect(await told("deploy", { "llmeval:debug": "true" })).toMatchInlineSnapshot(`
+    {
+      "keys": [
+        "namespace",
+        "steps",
+        "next",
+      ],
+      "logged": [
+        "warning: [runtime] llmeval:debug is on: every part logs in detail, which takes time; figures of this run are not those of a run without",
+      ],
+      "next": "http://llm-serve-svc.exp-smoke.svc:8000/v1 serves inside the cluster; play the load by: npx llmeval benchmark smoke",
+    }
+  `);
+  expect(await told("benchmark")).toMatchInlineSnapshot(`
+    {
+      "keys": [
+        "namespace",
+        "steps",
+        "next",
+        "experimentId",
+        "t0",
+        "load",
+      ],
+      "logged": [],
+      "next": "collect and fetch the results by: npx llmeval collect smoke",
+    }
+  `);
+  expect(await told("collect")).toMatchInlineSnapshot(`
+    {
+      "keys": [
+        "namespace",
+        "steps",
+        "next",
+        "experimentId",
+        "t0",
+        "load",
+        "summary",
+        "resultsDirectory",
+      ],
+      "logged": [],
+      "next": "play again by: npx llmeval benchmark smoke; take everything down by: npx llmeval delete smoke",
+    }
+  `);
+});
+
+test("an engine that is there already is no stand-in, and needs no operator in the cluster", async () => {
+  const { kuberay: _kuberay, ...capabilities } = dev.capabilities;
+  const overrides = { engine: "existing", existing: { url: "http://vllm.models.svc:8000" } };
+  const { resources } = await record(experimentStack, {
+    config: { ...config, "llmeval:overrides": JSON.stringify(overrides) },
+    stacks: { "organization/llm-serving-eval/dev": { ...dev, capabilities } },
+  });
+  const file = resources
+    .map(({ inputs }) => (inputs["data"] as Record<string, string> | undefined)?.["experiment.json"])
+    .find((text) => text !== undefined);
+  const { standIns, experiment } = JSON.parse(file ?? "{}") as Record<string, unknown>;
+  expect(standIns).toEqual([]);
+  expect(experiment).toMatchObject({
+    engine: "existing",
+    existing: { url: "http://vllm.models.svc:8000", model: null },
+  });
+});
+
 test("up fails when the cluster's stack does not exist", async () => {
   expect(await failure({ config, preview: false })).toMatchInlineSnapshot(
     `"cluster stack dev is not deployed, or its kubeconfig cannot be decrypted with this passphrase; deploy it by: pulumi up -s dev, or name another one by: pulumi config set llmeval:cluster NAME; nothing was created"`,

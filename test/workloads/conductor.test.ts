@@ -1,128 +1,14 @@
 // The conductor as it runs in the cluster: a child process against a fake API server with a chaos controller behind it.
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
-import type { FaultRecord, PlanEntry, PodLine, ProbeLine } from "../../workloads/shared/faults.ts";
-import { type FakeChaos, fakeChaos, namespace, rayPod } from "./fake-chaos.ts";
-import { root, stable, temporaryFolder } from "./support.ts";
-
-const id = "smoke-r1-3f9ac2";
-const cell = "rate-4-iteration-1";
-
-interface Run {
-  readonly folder: string;
-  /** Sets T0, so many milliseconds from now. */
-  setT0(offsetMs: number): void;
-  start(): Conductor;
-  /** Starts a conductor, and sets T0 when it waits for it: how long a program takes to start is no part of a test. */
-  play(offsetMs?: number): Promise<Conductor>;
-}
-
-interface Conductor {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-  output(): string;
-}
-
-function entry(overrides: Partial<PlanEntry> = {}): PlanEntry {
-  const object = {
-    apiVersion: "chaos-mesh.org/v1alpha1",
-    kind: "StressChaos",
-    metadata: { name: "fault-cpu", namespace },
-    spec: { mode: "all" },
-  };
-  return {
-    fault: "cpu",
-    cell,
-    kind: "cpu",
-    startOffsetSeconds: 0.6,
-    durationSeconds: 1,
-    selector: "ray.io/node-type=worker",
-    container: "ray-worker",
-    expectedTargets: 1,
-    oneShot: false,
-    parameters: { workers: 2 },
-    object,
-    ...overrides,
-  };
-}
-
-function prepare(fake: FakeChaos, faults: readonly PlanEntry[], env: Record<string, string> = {}): Run {
-  const base = temporaryFolder();
-  const folder = join(base, id);
-  mkdirSync(folder);
-  writeFileSync(join(base, "plan.json"), JSON.stringify({ schemaVersion: 1, experimentId: id, faults }));
-  const setT0 = (offsetMs: number): void => {
-    const t0UnixNs = `${Date.now() + offsetMs}000000`;
-    writeFileSync(join(folder, "timeline.tmp"), JSON.stringify({ t0UnixNs }));
-    renameSync(join(folder, "timeline.tmp"), join(folder, "timeline.json"));
-  };
-  const start = (): Conductor => {
-    const child = spawn(process.execPath, ["--no-warnings", join(root, "workloads/conductor/main.ts")], {
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        EXPERIMENT_ID: id,
-        RESULTS_DIR: folder,
-        NAMESPACE: namespace,
-        PLAN_FILE: join(base, "plan.json"),
-        T0_TIMEOUT_SECONDS: "30",
-        PLAY_SECONDS: "1.6",
-        RECOVERY_SECONDS: "2",
-        GRACE_SECONDS: "5",
-        PROBE_PORT: "1",
-        POLL_SECONDS: "0.05",
-        WATCH_SECONDS: "0.1",
-        KUBE_API_URL: fake.url,
-        ...env,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    let text = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding("utf8").on("data", (chunk: string) => {
-        text += chunk;
-      });
-    }
-    onTestFinished(() => {
-      child.kill("SIGKILL");
-    });
-    const ended = new Promise<number | null>((done) => child.once("close", (code) => done(code)));
-    return { child, ended, output: () => stable(text) };
-  };
-  const play = async (offsetMs = 100): Promise<Conductor> => {
-    const conductor = start();
-    await until("the conductor", () => conductor.output().includes("T0 is not known yet"));
-    setT0(offsetMs);
-    return conductor;
-  };
-  return { folder, setT0, start, play };
-}
-
-function recordOf({ folder }: Run, fault = "cpu"): FaultRecord {
-  return JSON.parse(readFileSync(join(folder, "faults", cell, `${fault}.json`), "utf8")) as FaultRecord;
-}
-
-const ms = (unixNs: string | undefined | null): number => Number(BigInt(unixNs ?? "0") / 1_000_000n);
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let n = 0; n < 400; n++) {
-    if (holds()) return;
-    await sleep(20);
-  }
-  throw new Error(`${what} has not come`);
-}
-
-const inState = (run: Run, state: string) => () => {
-  try {
-    return recordOf(run).state === state;
-  } catch {
-    return false;
-  }
-};
+import type { PodLine, ProbeLine } from "../../workloads/shared/faults.ts";
+import { cell, entry, inState, ms, prepare, recordOf, until } from "./conductor-run.ts";
+import { fakeChaos, namespace, rayPod } from "./fake-chaos.ts";
+import { stable } from "./support.ts";
 
 test("a fault is made on time, watched, taken back, and written down with what is known of each instant", async () => {
   const fake = await fakeChaos({ injectMs: 150, recoverMs: 150 });

@@ -22,12 +22,14 @@ export interface FakeChaos extends FakeServer {
   readonly objects: Map<string, Stored>;
   /** Every object that was ever made. */
   readonly history: Stored[];
-  /** Requests are refused with 503 while it is true. */
-  away: boolean;
+  /** Requests are refused with 503 while it is true, and cut off without an answer while it is "cut". */
+  away: boolean | "cut";
   /** Requests are refused with 403 while it is true. */
   forbidden: boolean;
   behaviour: Behaviour;
   pods: unknown[];
+  /** Pods of the namespace "entry". */
+  entryPods: unknown[];
   /** What is answered to a POST in place of taking it. */
   refusal: Reply | undefined;
 }
@@ -57,9 +59,14 @@ export async function fakeChaos(behaviour: Behaviour): Promise<FakeChaos> {
   const objects = new Map<string, Stored>();
   const history: Stored[] = [];
   const server = await fakeServer((request, url, body): Reply | undefined => {
+    if (fake.away === "cut") {
+      request.socket.destroy();
+      return undefined;
+    }
     if (fake.away) return { status: 503, json: { kind: "Status", message: "the API server is away" } };
     if (fake.forbidden) return { status: 403, json: { kind: "Status", message: "forbidden" } };
     if (url.pathname === `/api/v1/namespaces/${namespace}/pods`) return { json: { items: fake.pods } };
+    if (url.pathname === "/api/v1/namespaces/entry/pods") return { json: { items: fake.entryPods } };
     if (!url.pathname.startsWith(`/apis/chaos-mesh.org/v1alpha1/namespaces/${namespace}/`)) return undefined;
     if (request.method === "POST") {
       if (fake.refusal !== undefined) return fake.refusal;
@@ -91,6 +98,7 @@ export async function fakeChaos(behaviour: Behaviour): Promise<FakeChaos> {
     forbidden: false,
     behaviour,
     pods: [rayPod("worker-0", "replica-0")],
+    entryPods: [],
     refusal: undefined,
   };
   return fake;

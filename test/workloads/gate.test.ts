@@ -180,6 +180,60 @@ test("without the header, a replica has answered when its own counter has grown"
   expect(cluster.bodies[0]).toMatchObject({ prompt: "Say hello (smoke-r1-3f9ac2 gate 1)." });
 });
 
+test("an engine of others passes after answers in a row; nobody sees its replicas", async () => {
+  // The third completion fails: the count begins anew.
+  const service = await fakeCluster({
+    replicas: () => [],
+    answeredBy: () => undefined,
+    completionStatus: (n) => (n === 3 ? 503 : 200),
+  });
+  const folder = resultsFolder();
+  // As its pod is set: neither a Serve API, nor rights in the Kubernetes API.
+  const {
+    SERVE_API: _serve,
+    EXPECTED_REPLICAS: _replicas,
+    KUBE_API_URL: _kube,
+    ...own
+  } = environment(service, folder);
+  const env = { ...own, SERVE_URL: `${service.url}/v1`, EXPECTED_ANSWERS: "3", LOG_LEVEL: "debug" };
+  const { status, stdout, stderr } = await run(main, { env });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(JSON.parse(readFileSync(join(folder, "timeline.json"), "utf8"))).toMatchObject({
+    replicas: [],
+    attempts: 6,
+  });
+  expect(service.requests).toEqual(Array(6).fill("POST /v1/chat/completions"));
+  expect(
+    stable(stdout)
+      .replace(/T0 is .*/, "T0 is INSTANT")
+      .replaceAll(/\d+ ms/g, "N ms"),
+  ).toMatchInlineSnapshot(`
+    "gate: smoke-r1-3f9ac2: waiting for 3 answers in a row of http://127.0.0.1:PORT/v1 as falcon-h1-7b-instruct
+    gate: completion 1: 200, N ms
+    gate: completion 2: 200, N ms
+    gate: completion 3: http://127.0.0.1:PORT/v1/chat/completions answered 503: {"choices":[{"text":"hello"}]}, N ms
+    gate: the service has answered 2 of 3 completions in a row; last problem: http://127.0.0.1:PORT/v1/chat/completions answered 503: {"choices":[{"text":"hello"}]}
+    gate: completion 4: 200, N ms
+    gate: completion 5: 200, N ms
+    gate: completion 6: 200, N ms
+    gate: the replicas behind the service cannot be seen from here
+    gate: passed after 6 completions; T0 is INSTANT
+    "
+  `);
+
+  const unready = await run(main, {
+    env: { ...env, RESULTS_DIR: resultsFolder(false), LOG_LEVEL: "info", TIMEOUT_SECONDS: "1" },
+  });
+  const dead = await run(main, {
+    env: { ...env, RESULTS_DIR: resultsFolder(), SERVE_URL: "http://127.0.0.1:9", TIMEOUT_SECONDS: "1" },
+  });
+  expect(stable(unready.stderr + dead.stderr)).toMatchInlineSnapshot(`
+    "gate: timed out after 1 s waiting for the gate: the service has answered; the load generator is not ready (no load/ready.json)
+    gate: timed out after 1 s waiting for the gate: the service has answered 0 of 3 completions in a row; last problem: http://127.0.0.1:PORT/v1/chat/completions: connect ECONNREFUSED 127.0.0.1:PORT
+    "
+  `);
+});
+
 test("keeps the timeline of this experiment, refuses that of another", async () => {
   const cluster = await fakeCluster({ replicas: () => [], answeredBy: () => undefined });
   const folder = resultsFolder();

@@ -5,8 +5,8 @@ import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { MetricFiles, ratesOf } from "../../workloads/collector/indicators.ts";
 import { podEvents } from "../../workloads/collector/judge.ts";
-import { isObjectOfFaults, isOfFaults } from "../../workloads/collector/labels.ts";
-import { measure } from "../../workloads/collector/measure.ts";
+import { isAboutNamespace, isObjectOfFaults, isOfFaults } from "../../workloads/collector/labels.ts";
+import { deviationsOf, measure, type Span } from "../../workloads/collector/measure.ts";
 import { judgeRun, verdictCheck } from "../../workloads/collector/verdicts.ts";
 import type { FaultRecord, PlanEntry, PodLine, ProbeLine } from "../../workloads/shared/faults.ts";
 import { temporaryFolder } from "./support.ts";
@@ -209,7 +209,15 @@ test("what shows on a pod that was not meant, or restarts it, contaminates the c
     "contaminated",
     ["cpu: cpu on worker-1, which was not meant: z 50.0"],
   ]);
-  // A twentieth of the target's shift is no second target, whatever its z.
+  // Also where the target itself shows nothing, but then not what 3 deviations tell already.
+  const other = (size: number) => (pod: string, at: number) =>
+    pod === "worker-1" ? 0.2 + size * (stressed("worker-0", at) - 0.2) : 0.2;
+  expect(await first({ cores: other(1) })).toEqual([
+    "contaminated",
+    ["cpu: cpu on worker-1, which was not meant: z 50.0"],
+  ]);
+  expect((await first({ cores: other(0.1) }))[0]).toBe("no-effect");
+  // A tenth of the target's shift is no second target, whatever its z.
   const slight = (pod: string, at: number): number =>
     pod === "worker-0" ? stressed(pod, at) : 0.2 + (stressed("worker-0", at) - 0.2) / 10;
   expect(await first({ cores: slight })).toEqual(["valid", []]);
@@ -249,6 +257,11 @@ test("what stays after its end was not recovered", async () => {
     "not-recovered",
     ["cpu: cpu on worker-0: 100 % of the shift is left after the recovery"],
   ]);
+  // What is there while the injector still takes it back is not what is left.
+  const slow = { ...record().recovery, recovered: bracket(35) };
+  const until35 = (pod: string, at: number): number =>
+    pod === "worker-0" && at >= 20.5 && at < 35 ? 1.2 : 0.2;
+  expect(await first({ cores: until35, records: [record({ recovery: slow })] })).toEqual(["valid", []]);
 });
 
 test("a control cell in which something shows is contaminated", async () => {
@@ -306,11 +319,79 @@ test("what nothing shows is not judged", async () => {
 
 test("too few samples give no figure", () => {
   const scale = { direction: "up", absoluteFloor: 1, relativeFloor: 0 } as const;
-  const spans = { before: { fromMs: 0, toMs: 10 }, window: { fromMs: 10, toMs: 20 } };
-  const at = (...times: number[]) => times.map((atMs) => ({ atMs, value: atMs < 10 ? 0 : 10 }));
-  expect(measure(at(1, 2, 11, 12), spans, scale)).toMatchObject({ z: null, hit: null });
-  expect(measure(at(1, 2, 3, 11), spans, scale)).toMatchObject({ z: null, hit: null });
-  expect(measure(at(1, 2, 3, 11, 12), spans, scale)).toMatchObject({ z: 10, hit: true, onsetMs: 11 });
+  const before = { fromMs: 0, toMs: 10 };
+  const spans = { before, window: { fromMs: 10, toMs: 20 }, quiet: [before, { fromMs: 100, toMs: 110 }] };
+  const at = (...times: number[]) => times.map((atMs) => ({ atMs, value: atMs >= 10 && atMs < 20 ? 10 : 0 }));
+  const none = { z: null, zAfter: null, hit: null };
+  // One before; one in the window; a noise of two deviations.
+  expect(measure(at(1, 11, 12, 101, 102, 103, 104), spans, scale)).toMatchObject(none);
+  expect(measure(at(1, 2, 3, 11, 101, 102, 103), spans, scale)).toMatchObject(none);
+  expect(measure(at(1, 2, 3, 11, 12), spans, scale)).toMatchObject({ ...none, noise: { n: 2, mad: 0 } });
+  expect(measure(at(1, 2, 11, 12, 101, 102, 103), spans, scale)).toEqual({
+    baseline: { n: 2, median: 0, mad: 0 },
+    noise: { n: 3, mad: 0 },
+    window: { n: 2, median: 10 },
+    after: { n: 0, median: null },
+    shift: 10,
+    z: 10,
+    zAfter: null,
+    hit: true,
+    onsetMs: 11,
+  });
+});
+
+test("noise is that of all quiet spans, each about its own median, and no smaller than that of its own", () => {
+  const scale = { direction: "up", absoluteFloor: 0, relativeFloor: 0 } as const;
+  const before = { fromMs: 0, toMs: 10 };
+  const quiet = [before, { fromMs: 100, toMs: 110 }, { fromMs: 200, toMs: 210 }];
+  const spans = { before, window: { fromMs: 10, toMs: 20 }, quiet };
+  const samples = (...values: [number, number][]) => values.map(([atMs, value]) => ({ atMs, value }));
+  const window: [number, number][] = [
+    [11, 14],
+    [12, 14],
+  ];
+  // By chance close together before this fault; the level of other cells does not matter.
+  const calm = measure(
+    samples([1, 10], [2, 10.2], ...window, [101, 50], [102, 52], [201, 70], [202, 74]),
+    spans,
+    scale,
+  );
+  expect(calm.noise.n).toBe(3);
+  expect(calm.noise.mad).toBeCloseTo(Math.SQRT2, 5);
+  expect([calm.z, calm.hit]).toEqual([2.757716, false]);
+  const restless = measure(
+    samples([1, 8], [2, 10], [3, 12], ...window, [101, 50], [102, 50], [201, 70], [202, 70]),
+    spans,
+    scale,
+  );
+  expect([restless.baseline.mad, restless.noise.mad, restless.z]).toEqual([2, 1.224745, 2]);
+});
+
+test("deviations are one fewer than values, and as large as those from the true median would be", () => {
+  expect(deviationsOf([])).toEqual([]);
+  expect(deviationsOf([1])).toEqual([]);
+  expect(deviationsOf([1, 3])).toEqual([Math.SQRT2]);
+  expect(deviationsOf([4, 1, 2])).toEqual([Math.sqrt(1.5), 2 * Math.sqrt(1.5)]);
+  // 4 cells of 3 samples of normal noise (drawn by a fixed generator), without any effect: few are 6 away by chance.
+  let state = 12345;
+  const uniform = (): number => {
+    state = (state * 1664525 + 1013904223) % 2 ** 32;
+    return (state + 0.5) / 2 ** 32;
+  };
+  const normal = (): number => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+  const cellsOf = [0, 1, 2, 3].map((n) => ({ fromMs: n * 10, toMs: n * 10 + 3 }));
+  const [before] = cellsOf as [Span];
+  const window = { fromMs: 5, toMs: 7 };
+  const scale = { direction: "either", absoluteFloor: 0, relativeFloor: 0 } as const;
+  const hits = Array.from({ length: 5000 }, () => {
+    const samples = Array.from({ length: 40 }, (_, atMs) => ({ atMs, value: normal() }));
+    const alone = measure(samples, { before, window, quiet: [before, before] }, scale);
+    const pooled = measure(samples, { before, window, quiet: cellsOf }, scale);
+    return [alone.hit === true, pooled.hit === true] as const;
+  });
+  const share = (of: (hit: readonly [boolean, boolean]) => boolean): number => hits.filter(of).length / 5000;
+  expect(share(([alone]) => alone)).toBeGreaterThan(0.01);
+  expect(share(([, pooled]) => pooled)).toBeLessThan(0.006);
 });
 
 test("an indicator is read from the source with most samples, and only from the pod's own series", () => {
@@ -397,4 +478,18 @@ test("what speaks of the faults is told from what was observed", () => {
       { metadata: { name: "gate", labels: { "app.kubernetes.io/name": "gate" } } },
     ].map((object) => isObjectOfFaults(object)),
   ).toEqual([true, true, true, false, true, false]);
+});
+
+test("series of other experiments are told by their namespace, whatever the label is called", () => {
+  const others = new Set(["exp-other"]);
+  expect(
+    [
+      { namespace: "exp-other" },
+      { namespace: "kuberay-system", exported_namespace: "exp-other" },
+      { namespace: "kube-state-metrics", claim_namespace: "exp-other" },
+      { __meta_kubernetes_namespace: "exp-other" },
+      { namespace: "exp-smoke", pod: "exp-other" },
+      { job: "node" },
+    ].map((labels) => isAboutNamespace(labels as unknown as Record<string, string>, others)),
+  ).toEqual([true, true, true, true, false, false]);
 });

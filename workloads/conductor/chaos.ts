@@ -127,8 +127,10 @@ export class ChaosInjector implements Injector {
     await this.remove();
     const kept = { NetworkChaos: "podnetworkchaos", IOChaos: "podiochaos" }[this.#manifest.kind];
     if (kept === undefined) return;
-    const folder = this.#collection.slice(0, this.#collection.lastIndexOf("/"));
-    for (const { pod } of targets) await this.#kube.remove(`${folder}/${kept}/${pod}`);
+    const { apiVersion, metadata } = this.#manifest;
+    for (const { namespace = metadata.namespace, pod } of targets) {
+      await this.#kube.remove(`/apis/${apiVersion}/namespaces/${namespace}/${kept}/${pod}`);
+    }
   }
 
   async #annotate(key: string, value: string): Promise<void> {

@@ -14,7 +14,7 @@ import { ChaosInjector } from "./chaos.ts";
 import { GpuInjector } from "./gpu.ts";
 import type { Injector } from "./injector.ts";
 import { Player } from "./player.ts";
-import { PodWatch } from "./pods.ts";
+import { PodWatch, placesOf } from "./pods.ts";
 import { probeAll } from "./probes.ts";
 import { FaultFile } from "./record.ts";
 
@@ -128,7 +128,7 @@ async function waitForT0(settings: Settings, stopping: AbortSignal): Promise<big
 /** Looks at the pods, and probes them where a fault of the network is planned; a look that fails is left out. */
 async function watch(settings: Settings, kube: KubeClient, plan: FaultPlan, end: AbortSignal): Promise<void> {
   const folder = join(settings.resultsDir, "faults");
-  const pods = new PodWatch(kube, settings.namespace, join(folder, "pods.jsonl"));
+  const pods = new PodWatch(kube, placesOf(plan, settings.namespace), join(folder, "pods.jsonl"));
   const probes = plan.faults.some(({ kind }) => kind.startsWith("network-"));
   let addresses: Awaited<ReturnType<PodWatch["look"]>> = [];
   const every = async (seconds: number, act: () => Promise<void>): Promise<void> => {

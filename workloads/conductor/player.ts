@@ -95,12 +95,14 @@ export class Player {
   async #selectTargets(): Promise<readonly IntendedTarget[]> {
     const { kube, namespace, entry } = this.#options;
     const query = new URLSearchParams({ labelSelector: entry.selector });
-    const pods = await kube.list<Pod>(`/api/v1/namespaces/${namespace}/pods?${query}`);
+    const elsewhere = entry.targetNamespace;
+    const pods = await kube.list<Pod>(`/api/v1/namespaces/${elsewhere ?? namespace}/pods?${query}`);
     return pods
       .filter((pod) => pod.status?.phase === "Running" || pod.status?.phase === undefined)
       .map((pod) => {
         const status = pod.status?.containerStatuses?.find(({ name }) => name === entry.container);
         return {
+          ...(elsewhere === undefined ? {} : { namespace: elsewhere }),
           pod: pod.metadata.name,
           uid: pod.metadata.uid ?? "",
           node: pod.spec.nodeName ?? null,
@@ -161,7 +163,8 @@ export class Player {
     const { record } = this.#file;
     while (!this.#over && !this.#stopped) {
       const seen = await this.#watch.look();
-      if (seen === null || seen?.dead === true) return;
+      if (seen === null) return this.#removedByOthers();
+      if (seen?.dead === true) return;
       if (record.injected.all !== null) {
         record.state = "injected";
         await this.#file.save();
@@ -176,16 +179,18 @@ export class Player {
 
   async #hold(): Promise<void> {
     while (!this.#over && !this.#stopped) {
-      if ((await this.#watch.look()) === null) {
-        this.#file.record.recovery = {
-          ...this.#file.record.recovery,
-          early: "the object was removed by somebody else",
-        };
-        return;
-      }
+      if ((await this.#watch.look()) === null) return this.#removedByOthers();
       const left = secondsBetween(nowUnixNs(), this.#file.endUnixNs);
       await this.#pause(Math.max(0, Math.min(holdSeconds, left)));
     }
+  }
+
+  /** It is not made again: whoever removed it wants it to end. */
+  #removedByOthers(): void {
+    const { record } = this.#file;
+    const early = "the object was removed by somebody else";
+    record.recovery = { ...record.recovery, early };
+    if (record.injected.all === null) record.reason = early;
   }
 
   async #recover(): Promise<void> {

@@ -1,13 +1,31 @@
-// Watches the Ray pods while faults are played: a line whenever a pod is another than before, restarts, or changes its state.
+// Watches the pods that faults can concern while they are played: a line for each change of their state.
 import { appendFile } from "node:fs/promises";
-import type { PodLine } from "../shared/faults.ts";
+import type { FaultPlan, PodLine } from "../shared/faults.ts";
 import type { KubeClient, Pod } from "../shared/kube.ts";
 import { nowUnixNs } from "../shared/time.ts";
 
-function toPodLine(pod: Pod, unixNs: bigint): PodLine {
+/** Pods to watch. */
+interface Place {
+  readonly namespace: string;
+  readonly selector: string;
+  /** True where it is not the run's namespace. */
+  readonly foreign: boolean;
+}
+
+/** The run's Ray pods, and the targets of faults that lie elsewhere. */
+export function placesOf(plan: FaultPlan, namespace: string): readonly Place[] {
+  const elsewhere = plan.faults.flatMap(({ targetNamespace, selector }) =>
+    targetNamespace === undefined ? [] : [{ namespace: targetNamespace, selector, foreign: true }],
+  );
+  const distinct = new Map(elsewhere.map((place) => [`${place.namespace} ${place.selector}`, place]));
+  return [{ namespace, selector: "ray.io/cluster", foreign: false }, ...distinct.values()];
+}
+
+function toPodLine(pod: Pod, place: Place, unixNs: bigint): PodLine {
   const statuses = pod.status?.containerStatuses ?? [];
   return {
     unixNs: String(unixNs),
+    ...(place.foreign ? { namespace: place.namespace } : {}),
     pod: pod.metadata.name,
     uid: pod.metadata.uid ?? "",
     nodeType: pod.metadata.labels?.["ray.io/node-type"] ?? null,
@@ -26,21 +44,29 @@ function toPodLine(pod: Pod, unixNs: bigint): PodLine {
 
 export class PodWatch {
   readonly #kube: KubeClient;
-  readonly #path: string;
+  readonly #places: readonly Place[];
   readonly #file: string;
   #known = new Map<string, PodLine>();
 
-  constructor(kube: KubeClient, namespace: string, file: string) {
+  constructor(kube: KubeClient, places: readonly Place[], file: string) {
     this.#kube = kube;
-    this.#path = `/api/v1/namespaces/${namespace}/pods?labelSelector=ray.io%2Fcluster`;
+    this.#places = places;
     this.#file = file;
   }
 
   /** One look; the pods' addresses, for who wants to reach them. */
   async look(): Promise<readonly { readonly pod: string; readonly address: string }[]> {
-    const pods = await this.#kube.list<Pod>(this.#path);
+    const found = await Promise.all(
+      this.#places.map(async (place) => {
+        const query = new URLSearchParams({ labelSelector: place.selector });
+        const pods = await this.#kube.list<Pod>(`/api/v1/namespaces/${place.namespace}/pods?${query}`);
+        return pods.map((pod) => ({ pod, place }));
+      }),
+    );
     const now = nowUnixNs();
-    const lines = new Map(pods.map((pod) => [pod.metadata.uid ?? "", toPodLine(pod, now)]));
+    const lines = new Map(
+      found.flat().map(({ pod, place }) => [pod.metadata.uid ?? "", toPodLine(pod, place, now)]),
+    );
     const changed = [...lines.values()].filter((line) => !isSame(line, this.#known.get(line.uid)));
     const gone = [...this.#known.values()]
       .filter(({ uid }) => !lines.has(uid))
@@ -49,9 +75,11 @@ export class PodWatch {
     const news = [...changed, ...gone];
     if (news.length > 0)
       await appendFile(this.#file, news.map((line) => `${JSON.stringify(line)}\n`).join(""));
-    return pods.flatMap((pod) =>
-      pod.status?.podIP === undefined ? [] : [{ pod: pod.metadata.name, address: pod.status.podIP }],
-    );
+    return found
+      .flat()
+      .flatMap(({ pod }) =>
+        pod.status?.podIP === undefined ? [] : [{ pod: pod.metadata.name, address: pod.status.podIP }],
+      );
   }
 }
 

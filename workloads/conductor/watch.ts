@@ -110,6 +110,6 @@ export class Watch {
       meant.length === 0
         ? "the controller selected no target"
         : `${hit} of ${planned} targets were injected within the window`;
-    record.reason = this.#file.lastError ?? silence;
+    record.reason ??= this.#file.lastError ?? record.recovery.early ?? silence;
   }
 }

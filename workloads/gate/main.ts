@@ -1,13 +1,16 @@
-// Gate: passes when every replica of the engine has answered a real completion and the load is ready, then sets T0.
+// Gate: passes when the engine has answered real completions and the load is ready, then sets T0. Of an engine that the
+// stack has deployed every replica must have answered.
 import { join } from "node:path";
 import { Env } from "../shared/env.ts";
 import { describe, runMain, StopError, say } from "../shared/errors.ts";
 import { readJsonIfThere, sizeIfThere, writeJsonAtomic } from "../shared/files.ts";
-import { type HttpResponse, request } from "../shared/http.ts";
+import { request } from "../shared/http.ts";
 import { KubeClient, type Pod } from "../shared/kube.ts";
 import type { Replica, Timeline } from "../shared/rows.ts";
 import { nowUnixNs, plusSeconds, rfc3339 } from "../shared/time.ts";
 import { found, type Look, missing, waitFor } from "../shared/wait.ts";
+import { Completions } from "./completions.ts";
+import { ExistingEngine } from "./existing.ts";
 import {
   answeredByReplica,
   applicationTrouble,
@@ -21,9 +24,11 @@ interface Settings {
   readonly experimentId: string;
   readonly resultsDir: string;
   readonly serveUrl: string;
-  readonly serveApi: string;
   readonly model: string;
   readonly api: "chat" | "completions";
+  /** Of an engine whose replicas cannot be seen: answers in a row. 0 where each replica must answer. */
+  readonly expectedAnswers: number;
+  readonly serveApi: string;
   readonly expectedReplicas: number;
   readonly leadSeconds: number;
   readonly timeoutSeconds: number;
@@ -31,55 +36,55 @@ interface Settings {
   readonly intervalSeconds: number;
   readonly metricsPort: number;
   readonly requestTimeoutSeconds: number;
+  readonly debug: boolean;
 }
 
 const program = "gate";
 
 function readSettings(): Settings {
   const env = new Env();
+  const expectedAnswers = env.number("EXPECTED_ANSWERS", { integer: true, fallback: 0 });
+  const deployed = expectedAnswers === 0;
   const settings: Settings = {
     experimentId: env.text("EXPERIMENT_ID"),
     resultsDir: env.text("RESULTS_DIR"),
     serveUrl: env.url("SERVE_URL"),
-    serveApi: env.url("SERVE_API"),
     model: env.text("MODEL"),
     api: env.oneOf("API", ["chat", "completions"], "chat"),
-    expectedReplicas: env.number("EXPECTED_REPLICAS", { minimum: 1, integer: true }),
+    expectedAnswers,
+    serveApi: deployed ? env.url("SERVE_API") : "",
+    expectedReplicas: deployed ? env.number("EXPECTED_REPLICAS", { minimum: 1, integer: true }) : 0,
     leadSeconds: env.number("LEAD_SECONDS", { minimum: 0, maximum: 3600 }),
     timeoutSeconds: env.number("TIMEOUT_SECONDS", { minimum: 1 }),
     namespace: env.text("NAMESPACE"),
     intervalSeconds: env.number("INTERVAL_SECONDS", { minimum: 0.01, fallback: 1 }),
     metricsPort: env.number("METRICS_PORT", { minimum: 1, maximum: 65535, integer: true, fallback: 8080 }),
     requestTimeoutSeconds: env.number("REQUEST_TIMEOUT_SECONDS", { minimum: 0.1, fallback: 60 }),
+    debug: env.oneOf("LOG_LEVEL", ["info", "debug"], "info") === "debug",
   };
   env.check();
   return settings;
 }
 
-/** The address of one completion: SERVE_URL may name the server or the whole path. */
-function completionUrl(settings: Settings): string {
-  if (/\/completions$/.test(settings.serveUrl)) return settings.serveUrl;
-  const base = settings.serveUrl.replace(/\/v1$/, "");
-  return `${base}/v1/${settings.api === "chat" ? "chat/completions" : "completions"}`;
-}
-
-class Gate {
+/** The engine that the stack has deployed, replica by replica. */
+class DeployedEngine {
   readonly #settings: Settings;
+  readonly #completions: Completions;
   readonly #kube = KubeClient.inCluster();
   readonly #answered = new Set<string>();
   /** Counters of each replica when it was first seen; only used where no response names its replica. */
   #baseline: ReadonlyMap<string, number> | undefined;
   #pods: readonly Pod[] = [];
   #podsProblem: string | undefined;
-  attempts = 0;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, completions: Completions) {
     this.#settings = settings;
+    this.#completions = completions;
   }
 
   /** One look at everything: all conditions must hold in the same look. */
   async look(): Promise<Look<readonly Replica[]>> {
-    const { expectedReplicas, resultsDir } = this.#settings;
+    const { expectedReplicas } = this.#settings;
     let serve: Awaited<ReturnType<typeof readApplications>>;
     try {
       serve = await readApplications(this.#settings.serveApi);
@@ -106,9 +111,6 @@ class Gate {
         return missing(`${answers}, silent: ${silent.join(", ")}${reason}`);
       }
     }
-    if ((await sizeIfThere(join(resultsDir, "load", "ready.json"))) === undefined) {
-      return missing(`every replica has answered; the load generator is not ready (no load/ready.json)`);
-    }
     return found(llm.running.map((replica) => this.#place(replica)));
   }
 
@@ -116,7 +118,7 @@ class Gate {
   async #sendCompletions(replicas: readonly ServeReplica[]): Promise<string | undefined> {
     this.#baseline ??= await this.#counters();
     const results = await Promise.all(
-      Array.from({ length: Math.min(2 * replicas.length, 32) }, () => this.#sendOne()),
+      Array.from({ length: Math.min(2 * replicas.length, 32) }, () => this.#completions.send()),
     );
     let problem: string | undefined;
     let nameless = false;
@@ -137,29 +139,6 @@ class Gate {
     }
     if (nameless) problem = (await this.#creditByCounters(replicas)) ?? problem;
     return problem;
-  }
-
-  async #sendOne(): Promise<HttpResponse | string> {
-    this.attempts += 1;
-    const { model, api, requestTimeoutSeconds } = this.#settings;
-    const prompt = `Say hello (${this.#settings.experimentId} gate ${this.attempts}).`;
-    const input = api === "chat" ? { messages: [{ role: "user", content: prompt }] } : { prompt };
-    const url = completionUrl(this.#settings);
-    try {
-      const response = await request({
-        url,
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ model, ...input, max_tokens: 4, temperature: 0 }),
-        timeoutSeconds: requestTimeoutSeconds,
-      });
-      const text = response.body.toString("utf8");
-      if (response.status !== 200) return `${url} answered ${response.status}: ${text.slice(0, 200)}`;
-      const choices = (JSON.parse(text) as { choices?: unknown[] }).choices;
-      return Array.isArray(choices) && choices.length > 0 ? response : `${url} answered 200 without choices`;
-    } catch (error) {
-      return describe(error);
-    }
   }
 
   /** Where responses name no replica: a replica has answered when its own counter has grown. */
@@ -225,16 +204,28 @@ async function main(): Promise<void> {
     say(program, `timeline.json is there already: T0 ${rfc3339(BigInt(earlier.t0UnixNs))} is kept`);
     return;
   }
-  say(
-    program,
-    `${settings.experimentId}: waiting for ${settings.expectedReplicas} replicas of ${settings.model}`,
-  );
-  const gate = new Gate(settings);
+  const { expectedAnswers, expectedReplicas, model } = settings;
+  const existing = expectedAnswers > 0;
+  const what = existing
+    ? `${expectedAnswers} answers in a row of ${settings.serveUrl}`
+    : `${expectedReplicas} replicas`;
+  say(program, `${settings.experimentId}: waiting for ${what} ${existing ? "as" : "of"} ${model}`);
+  const completions = new Completions(settings);
+  const engine = existing
+    ? new ExistingEngine(completions, expectedAnswers)
+    : new DeployedEngine(settings, completions);
   const replicas = await waitFor({
     what: "the gate",
     timeoutSeconds: settings.timeoutSeconds,
     intervalSeconds: settings.intervalSeconds,
-    look: () => gate.look(),
+    look: async () => {
+      const look = await engine.look();
+      if (!look.done || (await sizeIfThere(join(settings.resultsDir, "load", "ready.json"))) !== undefined) {
+        return look;
+      }
+      const answered = existing ? "the service has answered" : "every replica has answered";
+      return missing(`${answered}; the load generator is not ready (no load/ready.json)`);
+    },
     progress: (text) => say(program, text),
   });
   const passed = nowUnixNs();
@@ -246,13 +237,14 @@ async function main(): Promise<void> {
     t0UnixNs: String(t0),
     leadSeconds: settings.leadSeconds,
     replicas,
-    attempts: gate.attempts,
+    attempts: completions.attempts,
   };
   await writeJsonAtomic(file, timeline);
   for (const { id, pod, node } of replicas) {
     say(program, `replica ${id} answered from pod ${pod ?? "(unknown)"} on node ${node ?? "(unknown)"}`);
   }
-  say(program, `passed after ${gate.attempts} completions; T0 is ${rfc3339(t0)}`);
+  if (existing) say(program, "the replicas behind the service cannot be seen from here");
+  say(program, `passed after ${completions.attempts} completions; T0 is ${rfc3339(t0)}`);
 }
 
 await runMain(program, main);

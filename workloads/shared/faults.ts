@@ -28,6 +28,8 @@ export interface PlanEntry {
   /** From T0. */
   readonly startOffsetSeconds: number;
   readonly durationSeconds: number;
+  /** Where the targets are, if not in the run's namespace. */
+  readonly targetNamespace?: string;
   /** Whom it is meant for: a label selector of the Kubernetes API, the container, and how many pods that is. */
   readonly selector: string;
   readonly container: string;
@@ -52,6 +54,8 @@ export interface Bracket {
 
 /** A pod that the fault was meant for, as it was right before the injection. */
 export interface IntendedTarget {
+  /** Where it is not the run's. */
+  readonly namespace?: string;
   readonly pod: string;
   readonly uid: string;
   readonly node: string | null;
@@ -121,9 +125,11 @@ export interface FaultRecord {
   readonly conductorStarts: number;
 }
 
-/** One line of faults/pods.jsonl: a Ray pod whenever it differs from what was last seen of it. */
+/** One line of faults/pods.jsonl: a pod of Ray, or of the entry where a fault means it, whenever it has changed. */
 export interface PodLine {
   readonly unixNs: string;
+  /** Where it is not the run's. */
+  readonly namespace?: string;
   readonly pod: string;
   readonly uid: string;
   readonly nodeType: string | null;
@@ -140,7 +146,7 @@ export interface PodLine {
   }[];
 }
 
-/** One line of faults/probes.jsonl: one TCP connection to a Ray pod. */
+/** One line of faults/probes.jsonl: one TCP connection to a watched pod. */
 export interface ProbeLine {
   readonly unixNs: string;
   readonly pod: string;

@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readPages, toHtpasswd } from "../../../components/cluster/entry.ts";
-import { folders, nginxPort, toNginxConfig } from "../../../components/cluster/entry-nginx.ts";
+import { folders, insidePort, nginxPort, toNginxConfig } from "../../../components/cluster/entry-nginx.ts";
 import { chatOnce } from "../../e2e/support-browser.ts";
 import { projectDir } from "../../experiments/project.ts";
 import { entryConfig } from "./entry-config.ts";
@@ -27,6 +27,8 @@ const asked: IncomingMessage[] = [];
 let processes: ChildProcess[] = [];
 let open: string;
 let locked: string;
+/** The port for programs of the cluster, by the address of the other one. */
+const inside = new Map<string, string>();
 const closers: (() => void)[] = [];
 
 beforeAll(async () => {
@@ -116,6 +118,7 @@ async function start(
 ): Promise<string> {
   const home = join(folder, name);
   const port = await freePort();
+  const inner = await freePort();
   const pages = readPages(join(projectDir, "workloads"), true);
   for (const [path, text] of Object.entries(pages)) {
     mkdirSync(dirname(join(home, "www", path)), { recursive: true });
@@ -129,7 +132,8 @@ async function start(
   })
     .replace("resolver 10.43.0.10", `resolver 127.0.0.1:${dns}`)
     .replace(`listen ${nginxPort}`, `listen 127.0.0.1:${port}`)
-    .replace("cluster.local:8000", `cluster.local:${engine}`)
+    .replace(`listen ${insidePort}`, `listen 127.0.0.1:${inner}`)
+    .replaceAll("cluster.local:8000", `cluster.local:${engine}`)
     // First, as the test's own folder may lie in /tmp.
     .replaceAll("/tmp/", `${home}/`)
     .replaceAll(folders.auth, home)
@@ -144,6 +148,7 @@ async function start(
   expect(checked).toBe("");
   processes.push(spawn(nginx, ["-e", "stderr", "-c", file], { stdio: ["ignore", "ignore", "ignore"] }));
   const url = `http://127.0.0.1:${port}`;
+  inside.set(url, `http://127.0.0.1:${inner}`);
   for (let tries = 0; ; tries++) {
     const health = await fetch(`${url}/healthz`).catch(() => undefined);
     if (health?.status === 200) return url;
@@ -382,6 +387,31 @@ test("with a password, everything but the health check asks for it", async () =>
   await fetch(`${locked}/grafana/`, { headers: { authorization: basic } });
   expect(asked.at(-1)?.headers.authorization).toBeUndefined();
   expect((await fetch(`${locked}/healthz`)).status).toBe(200);
+});
+
+test("programs of the cluster reach the models, and nothing else, without the password", async () => {
+  const url = inside.get(locked) as string;
+  const models = await fetch(`${url}/models/exp-live/v1/models`, {
+    headers: { authorization: "Bearer key" },
+  });
+  expect([models.status, await models.json()]).toEqual([200, expect.objectContaining({ url: "/v1/models" })]);
+  // It is the engine's own here.
+  expect(asked.at(-1)?.headers.authorization).toBe("Bearer key");
+  const gone = await fetch(`${url}/models/exp-gone/v1/models`);
+  expect([gone.status, messageIn(await gone.text())]).toEqual([
+    502,
+    "no model answers in namespace exp-gone: there is no such experiment, or its engine is not up",
+  ]);
+  for (const path of ["/", "/chat/exp-live/", "/grafana/", "/models/kube-system/v1/models"]) {
+    const response = await fetch(`${url}${path}`);
+    expect([path, response.status, messageIn(await response.text())]).toEqual([
+      path,
+      404,
+      "only /models/exp-.../v1/... is here",
+    ]);
+  }
+  const large = { method: "POST", body: "x".repeat(1024 * 1024 + 1) };
+  expect((await fetch(`${url}/models/exp-live/v1/chat/completions`, large)).status).toBe(413);
 });
 
 test("the chat page works through the entry, with its policy and its password", async () => {

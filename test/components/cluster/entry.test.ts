@@ -11,9 +11,11 @@ import {
   toConfigMap,
   toEntrySpec,
   toHtpasswd,
+  toInsideServiceSpec,
   toServiceSpec,
 } from "../../../components/cluster/entry.ts";
 import { toFullName, toNginxConfig } from "../../../components/cluster/entry-nginx.ts";
+import { entryModelUrl, entryPlace } from "../../../components/cluster/entry-place.ts";
 import { projectDir } from "../../experiments/project.ts";
 import { record } from "../../support/record.ts";
 import { entryConfig } from "./entry-config.ts";
@@ -141,12 +143,12 @@ test("nginx.conf without Grafana and password", () => {
         add_header X-Content-Type-Options nosniff always;
 
         error_page 401 = @unauthorized;
-        error_page 413 = @too_large;
-        error_page 502 = @silent;
-        error_page 504 = @late;
         location @unauthorized {
           return 401 '{"error":{"message":"user and password are missing or wrong","type":"entry_proxy","code":401}}';
         }
+        error_page 413 = @too_large;
+        error_page 502 = @silent;
+        error_page 504 = @late;
         location @too_large {
           return 413 '{"error":{"message":"the request is larger than 16 MiB","type":"entry_proxy","code":413}}';
         }
@@ -222,6 +224,50 @@ test("nginx.conf without Grafana and password", () => {
 
         location / {
           return 404 '{"error":{"message":"nothing is here; the start page is /","type":"entry_proxy","code":404}}';
+        }
+      }
+
+      # For programs of the cluster, such as a load that is to go through here. They reach the engines without the entry as
+      # well, so nobody is asked for a password; its Service has no port on the nodes.
+      server {
+        listen 8081;
+        client_max_body_size 16m;
+        add_header X-Request-Id $entry_request_id always;
+        error_page 413 = @too_large;
+        error_page 502 = @silent;
+        error_page 504 = @late;
+        location @too_large {
+          return 413 '{"error":{"message":"the request is larger than 16 MiB","type":"entry_proxy","code":413}}';
+        }
+        location @silent {
+          return 502 '{"error":{"message":"$entry_silent","type":"entry_proxy","code":502}}';
+        }
+        location @late {
+          return 504 '{"error":{"message":"no byte came for 600 s, or no connection: $entry_silent","type":"entry_proxy","code":504}}';
+        }
+        location ~ "^/models/(?<ns>exp-(?:[a-z0-9-]{0,58}[a-z0-9]))(?<path>/v1/[A-Za-z0-9._:@/-]+)$" {
+          if ($request_method !~ "^(GET|HEAD|POST)$") {
+            return 405 '{"error":{"message":"only GET, HEAD and POST","type":"entry_proxy","code":405}}';
+          }
+          if ($entry_foreign) {
+            return 403 '{"error":{"message":"pages of other sites may not ask the models","type":"entry_proxy","code":403}}';
+          }
+          proxy_pass http://llm-serve-svc.$ns.svc.cluster.local:8000$path$is_args$args;
+          proxy_http_version 1.1;
+          proxy_set_header Connection "";
+          proxy_set_header X-Request-Id $entry_request_id;
+          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+          proxy_hide_header X-Request-Id;
+          # Each token leaves as it comes.
+          proxy_buffering off;
+          proxy_next_upstream off;
+          proxy_connect_timeout 5s;
+          proxy_send_timeout 60s;
+          # Between two pieces of an answer, so also until its first token.
+          proxy_read_timeout 600s;
+        }
+        location / {
+          return 404 '{"error":{"message":"only /models/exp-.../v1/... is here","type":"entry_proxy","code":404}}';
         }
       }
     }
@@ -333,6 +379,10 @@ test("the Deployment", () => {
                   "containerPort": 8080,
                   "name": "http",
                 },
+                {
+                  "containerPort": 8081,
+                  "name": "inside",
+                },
               ],
               "readinessProbe": {
                 "httpGet": {
@@ -437,6 +487,26 @@ test("the Service", () => {
   });
 });
 
+test("programs of the cluster have a Service of their own, whatever people are given", () => {
+  expect(toInsideServiceSpec()).toEqual({
+    type: "ClusterIP",
+    selector: { "app.kubernetes.io/name": "entry" },
+    ports: [{ name: "http", port: 80, targetPort: "inside" }],
+  });
+});
+
+test("experiments name its place as it is", () => {
+  expect(toEntrySpec({ image: "x", configMapName: "x", pages: [], auth: false })).toMatchObject({
+    replicas: entryPlace.pods,
+    selector: { matchLabels: entryPlace.labels },
+    template: {
+      metadata: { labels: entryPlace.labels },
+      spec: { containers: [{ name: entryPlace.container }] },
+    },
+  });
+  expect(entryModelUrl("exp-smoke")).toBe("http://entry-inside.entry.svc/models/exp-smoke");
+});
+
 /** Objects of the part and its password. */
 async function built(config: Readonly<Record<string, unknown>>, more: Partial<EntryArgs> = {}) {
   const { resources, outputs } = await record(
@@ -460,7 +530,7 @@ async function built(config: Readonly<Record<string, unknown>>, more: Partial<En
 }
 
 const always = ["Namespace entry-namespace", "ConfigMap entry-config", "Deployment entry-server"]
-  .concat(["Service entry-service", "Entry entry"])
+  .concat(["Service entry-service", "Service entry-inside", "Entry entry"])
   .sort();
 
 test("without a password there is no secret", async () => {
@@ -477,6 +547,17 @@ test("a password is generated, and lies in the secret as a hash only", async () 
   expect(JSON.stringify(secret)).toContain("llmeval:{SSHA}");
   const others = resources.filter(({ type }) => !type.includes("random"));
   expect(JSON.stringify(others)).not.toContain(`"${password}"`);
+});
+
+test("faults may act in its namespace only where they are allowed to", async () => {
+  const annotations = async (faults: boolean) => {
+    const { resources } = await built({}, { faults });
+    const namespace = resources.find(({ name }) => name === "entry-namespace");
+    expect(namespace).toBeDefined();
+    return (namespace?.inputs["metadata"] as { annotations?: unknown } | undefined)?.annotations;
+  };
+  expect(await annotations(false)).toBeUndefined();
+  expect(await annotations(true)).toEqual({ "chaos-mesh.org/inject": "enabled" });
 });
 
 test("a given password wins", async () => {

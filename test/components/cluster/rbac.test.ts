@@ -15,7 +15,7 @@ import {
   viewerRules,
 } from "../../../components/cluster/rbac-rules.ts";
 import { parseConfig } from "../../../components/config-problems.ts";
-import { conductorRules, namespaceRules } from "../../../components/experiment/access.ts";
+import { collectorRules, conductorRules, namespaceRules } from "../../../components/experiment/access.ts";
 import { rbacCases, rbacOfCases } from "../../e2e/rbac-cases.ts";
 import { record } from "../../support/record.ts";
 
@@ -385,7 +385,8 @@ test("an operator's rights in an experiment's namespace", () => {
 test("an operator holds every right that an experiment gives its programs", () => {
   const held = rights(experimentRules);
   const conductor = conductorRules({ chaos: true, gpu: true });
-  for (const [program, rules] of Object.entries({ ...namespaceRules, conductor })) {
+  const collector = collectorRules({ chaos: true, gpu: true });
+  for (const [program, rules] of Object.entries({ ...namespaceRules, collector, conductor })) {
     const lacking = rights(rules).filter((right) => !held.includes(right));
     // Kubernetes lets nobody give what they do not hold.
     expect([program, lacking]).toEqual([program, []]);

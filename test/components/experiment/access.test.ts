@@ -3,6 +3,7 @@
 import { expect, test } from "vitest";
 import {
   clusterRules,
+  collectorRules,
   conductorRules,
   namespaceRules,
   serviceAccounts,
@@ -22,11 +23,6 @@ test("each part has its own account", () => {
 test("rights", () => {
   expect(namespaceRules).toEqual({
     gate: [{ apiGroups: [""], resources: ["pods"], verbs: ["get", "list"] }],
-    collector: [
-      { apiGroups: [""], resources: ["pods", "pods/log", "events", "services"], verbs: ["get", "list"] },
-      { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get", "list"] },
-      { apiGroups: ["ray.io"], resources: ["rayservices", "rayclusters"], verbs: ["get", "list"] },
-    ],
   });
   expect(clusterRules).toEqual({
     collector: [{ apiGroups: [""], resources: ["nodes"], verbs: ["get", "list"] }],
@@ -55,4 +51,23 @@ test("the conductor may make what the faults are made of, and nothing where ther
     pods,
     { apiGroups: ["batch"], resources: ["jobs"], verbs },
   ]);
+});
+
+test("the collector reads what it writes down: no ConfigMaps, no Secrets; chaos objects where there are some", () => {
+  const verbs = ["get", "list"];
+  const always = [
+    {
+      apiGroups: [""],
+      resources: ["pods", "pods/log", "events", "services", "persistentvolumeclaims"],
+      verbs,
+    },
+    { apiGroups: ["apps"], resources: ["deployments"], verbs },
+    { apiGroups: ["batch"], resources: ["jobs"], verbs },
+    { apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs },
+    { apiGroups: ["ray.io"], resources: ["rayservices", "rayclusters"], verbs },
+  ];
+  expect(collectorRules({ chaos: false, gpu: true })).toEqual(always);
+  const [chaos, ...others] = conductorRules({ chaos: true, gpu: false }).slice(1);
+  expect(others).toEqual([]);
+  expect(collectorRules({ chaos: true, gpu: false })).toEqual([...always, { ...chaos, verbs }]);
 });

@@ -6,8 +6,10 @@ import {
   toLabelSelector,
   toTargetSelection,
 } from "../../../components/experiment/chaos-objects.ts";
-import { type Fault, plannedFaults } from "../../../experiments/faults.ts";
+import { versions } from "../../../components/versions.ts";
+import { type Fault, faultSchema, isGpuFault, plannedFaults } from "../../../experiments/faults.ts";
 import { resolveExperiment } from "../../../experiments/resolve.ts";
+import type { Manifest } from "../../../workloads/shared/faults.ts";
 import { projectDir } from "../../experiments/project.ts";
 import { chaosDefinitions, violations } from "./crd-schema.ts";
 
@@ -18,6 +20,7 @@ function object(fault: Readonly<Record<string, unknown>>) {
   const values = {
     timeline: { beforeSeconds: 15, faultSeconds: 15, afterSeconds: 10 },
     parallelism: { dataParallelism: size.dataParallelism },
+    serve: { via: "entry" },
     faults: [fault],
   };
   const resolved = resolveExperiment({ projectDir, name: "smoke", overrides: [{ file: "test", values }] });
@@ -575,37 +578,101 @@ test("kind and spec of each", () => {
   `);
 });
 
-test("every object is valid against the definitions of Chaos Mesh", () => {
-  const schemaOf = chaosDefinitions();
-  for (const fault of faults) {
-    const made = object(fault);
-    expect({ made, wrong: violations(schemaOf(made.kind), made) }).toEqual({ made, wrong: [] });
-  }
-  // What the validator is good for.
-  const made = object(faults[0] as never);
-  const bad = { ...made, spec: { ...made.spec, mode: "some", stressors: { cpu: { load: 101 } }, cont: 1 } };
-  expect(violations(schemaOf(made.kind), bad)).toEqual([
-    ".spec.mode: is not in one,all,fixed,fixed-percent,random-max-percent",
-    ".spec.stressors.cpu.workers: missing",
-    ".spec.stressors.cpu.load: is out of range",
-    ".spec.cont: unknown",
-  ]);
-}, 130_000);
+const targets: readonly Fault["target"][] = [
+  "head",
+  "replicas",
+  { replica: 1 },
+  { replicasPercent: 50 },
+  "entry",
+];
 
-test("no object selects beyond the experiment's namespace, and none without a name of its pods", () => {
+/** Each of the faults on each target, but for those that a definition may not have. */
+function everywhere() {
+  const made: Manifest[] = [];
+  const refused: unknown[] = [];
   for (const fault of faults) {
+    for (const target of targets) {
+      try {
+        made.push(object({ ...fault, target }));
+      } catch (error) {
+        expect((error as Error).message).toMatch(/faults\[0\]\.(target|peer): is /);
+        refused.push([fault["kind"], fault["peer"], target]);
+      }
+    }
+  }
+  return { made, refused };
+}
+
+test("every kind can be made on every target, but for these", () => {
+  const { made, refused } = everywhere();
+  expect(refused).toEqual([
+    ["network-partition", "head", "head"],
+    ["network-partition", "other-replicas", "replicas"],
+    ["io-latency", undefined, "entry"],
+    ["io-error", undefined, "entry"],
+    ["time-offset", undefined, "entry"],
+  ]);
+  expect(made).toHaveLength(faults.length * targets.length - refused.length);
+  const kinds = faultSchema.options
+    .map(({ shape }) => shape.kind.value)
+    .filter((kind) => !isGpuFault({ kind }));
+  expect([...new Set(faults.map(({ kind }) => kind))]).toEqual(kinds);
+});
+
+test.each(["2022-08", versions.chaosMesh] as const)(
+  "every object on every target is valid against the definitions of Chaos Mesh %s",
+  (release) => {
+    const schemaOf = chaosDefinitions(release);
+    for (const made of everywhere().made) {
+      expect({ made, wrong: violations(schemaOf(made.kind), made) }).toEqual({ made, wrong: [] });
+    }
+    // What the validator is good for.
+    const made = object(faults[0] as never);
+    const bad = { ...made, spec: { ...made.spec, mode: "some", stressors: { cpu: { load: 101 } }, cont: 1 } };
+    expect(violations(schemaOf(made.kind), bad)).toEqual([
+      ".spec.mode: is not in one,all,fixed,fixed-percent,random-max-percent",
+      ".spec.stressors.cpu.workers: missing",
+      ".spec.stressors.cpu.load: is out of range",
+      ".spec.cont: unknown",
+    ]);
+  },
+  130_000,
+);
+
+test("the validator knows patterns", () => {
+  const schema = { type: "string", pattern: "^[0-9]+ms$" };
+  expect([violations(schema, "10ms"), violations(schema, "soon")]).toEqual([
+    [],
+    [": does not match ^[0-9]+ms$"],
+  ]);
+});
+
+test("each selector names one namespace and exact labels: the run's own pods, or the entry's", () => {
+  for (const made of everywhere().made) {
+    expect(made.metadata.namespace).toBe("exp-smoke");
     const selectors: { namespaces?: string[]; labelSelectors?: Record<string, string> }[] = [];
-    JSON.stringify(object(fault), (key, value) => {
+    JSON.stringify(made, (key, value) => {
       if (key === "selector") selectors.push(value);
       return value;
     });
     expect(selectors.length).toBeGreaterThan(0);
-    for (const selector of selectors) {
-      expect(selector.namespaces).toEqual(["exp-smoke"]);
-      expect(selector.labelSelectors).toMatchObject({ "llmeval/experiment": "smoke" });
-      expect(selector.labelSelectors).toHaveProperty(["ray.io/node-type"]);
+    for (const { namespaces, labelSelectors } of selectors) {
+      const nodeType = labelSelectors?.["ray.io/node-type"];
+      expect([
+        ["exp-smoke", { "llmeval/experiment": "smoke", "ray.io/node-type": nodeType }],
+        ["entry", { "app.kubernetes.io/name": "entry" }],
+      ]).toContainEqual([namespaces?.join(), labelSelectors]);
+      if (namespaces?.[0] === "exp-smoke") expect(nodeType).toMatch(/^(head|worker)$/);
     }
   }
+});
+
+test("the entry cut off from the replicas: one side lies elsewhere", () => {
+  const { spec } = object({ kind: "network-partition", target: "entry", peer: "other-replicas" });
+  expect(spec).toMatchObject({
+    selector: { namespaces: ["entry"] },
+    target: { selector: { namespaces: ["exp-smoke"], labelSelectors: { "ray.io/node-type": "worker" } } },
+  });
 });
 
 test("targets as the API is asked for them", () => {
@@ -613,7 +680,13 @@ test("targets as the API is asked for them", () => {
     const selection = toTargetSelection(target, "smoke", { dataParallelism: 3, podsPerReplica });
     return [toLabelSelector(selection), selection.container, selection.expectedPods];
   };
-  expect([ask("head"), ask("replicas", 2), ask({ replica: 1 }), ask({ replicasPercent: 50 })]).toEqual([
+  expect([
+    ask("head"),
+    ask("replicas", 2),
+    ask({ replica: 1 }),
+    ask({ replicasPercent: 50 }),
+    ask("entry", 2),
+  ]).toEqual([
     ["llmeval/experiment=smoke,ray.io/node-type=head", "ray-head", 1],
     ["llmeval/experiment=smoke,ray.io/node-type=worker", "ray-worker", 6],
     ["llmeval/experiment=smoke,ray.io/node-type=worker,llmeval/replica in (replica-1)", "ray-worker", 1],
@@ -622,5 +695,6 @@ test("targets as the API is asked for them", () => {
       "ray-worker",
       2,
     ],
+    ["app.kubernetes.io/name=entry", "nginx", 1],
   ]);
 });

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { UserError } from "../../../components/errors.ts";
 import {
+  type ClusterFacts,
   checkApiServer,
   checkCapabilities,
   clusterIdentifier,
@@ -78,10 +79,11 @@ test("an engine on NVIDIA accelerators needs their operator, the stand-in does n
   const parallelism = { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"];
   const common = ["kuberay", "prometheus", "storage"];
   const faults: ResolvedExperiment["faults"] = [];
-  expect(neededParts({ engine: "vllm", parallelism, faults })).toEqual([...common, "gpuOperator"]);
-  expect(neededParts({ engine: "llm-d-inference-sim", parallelism, faults })).toEqual(common);
+  const serve = { via: "service" } as ResolvedExperiment["serve"];
+  expect(neededParts({ engine: "vllm", parallelism, serve, faults })).toEqual([...common, "gpuOperator"]);
+  expect(neededParts({ engine: "llm-d-inference-sim", parallelism, serve, faults })).toEqual(common);
   const amd = { ...parallelism, acceleratorResource: "amd.com/gpu" };
-  expect(neededParts({ engine: "vllm", parallelism: amd, faults })).toEqual(common);
+  expect(neededParts({ engine: "vllm", parallelism: amd, serve, faults })).toEqual(common);
 });
 
 test("faults need Chaos Mesh, but for those of GPUs", () => {
@@ -89,10 +91,33 @@ test("faults need Chaos Mesh, but for those of GPUs", () => {
     neededParts({
       engine: "llm-d-inference-sim",
       parallelism: { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"],
+      serve: { via: "service" } as ResolvedExperiment["serve"],
       faults: [{ kind }] as unknown as ResolvedExperiment["faults"],
     });
   expect(needed("cpu")).toContain("chaosMesh");
   expect(needed("gpu-power-cap")).not.toContain("chaosMesh");
+});
+
+test("a load or a fault on the entry needs it, installed by the cluster's own stack", () => {
+  const needed = (via: "service" | "entry", target: "head" | "entry") =>
+    neededParts({
+      engine: "llm-d-inference-sim",
+      parallelism: { acceleratorResource: "nvidia.com/gpu" } as ResolvedExperiment["parallelism"],
+      serve: { via } as ResolvedExperiment["serve"],
+      faults: [{ kind: "cpu", target }] as unknown as ResolvedExperiment["faults"],
+    }).includes("entry");
+  expect([needed("service", "head"), needed("entry", "head"), needed("service", "entry")]).toEqual([
+    false,
+    true,
+    true,
+  ]);
+  const facts = (mode: string, reason: string) =>
+    toClusterFacts({ kubeconfig: "text", capabilities: { entry: { mode, reason } } }) as ClusterFacts;
+  const check = (mode: string, reason: string) => () =>
+    checkCapabilities("dev", facts(mode, reason), ["entry"]);
+  expect(check("on", "")).not.toThrow();
+  expect(check("off", "switched off")).toThrow("\n  - entry: switched off\n");
+  expect(check("external", "there already")).toThrow("\n  - entry: there already; it must be on\n");
 });
 
 test("the identifier follows the certificate authority, not the client's certificate or the address", () => {

@@ -40,6 +40,7 @@ const { resources, outputs } = await record(program());
 test("registers exactly these resources", () => {
   expect(resources.map(({ type, name }) => `${type} ${name}`)).toMatchInlineSnapshot(`
     [
+      "command:local:Command load-smoke-r1-3f9ac2",
       "command:local:Command results-smoke-r1-3f9ac2",
       "command:local:Command t0-smoke-r1-3f9ac2",
       "kubernetes:apps/v1:Deployment smoke-results-reader",
@@ -115,24 +116,24 @@ test("every pod names a service account of the experiment, and asks for resource
   }
 });
 
-test("every Job runs once, ends by a deadline, and stays until the stack is destroyed", () => {
+test("every Job runs once, but for the collector; each ends by a deadline and stays until destroy", () => {
   const jobs = resources.filter(({ type }) => type === "kubernetes:batch/v1:Job");
   expect(jobs).toHaveLength(3);
   for (const { inputs } of jobs) {
     const { metadata, spec } = inputs as {
-      metadata: { annotations: Record<string, string> };
+      metadata: { name: string; annotations: Record<string, string> };
       spec: Record<string, unknown>;
     };
     expect(metadata.annotations).toEqual({ "pulumi.com/skipAwait": "true" });
-    expect(spec["backoffLimit"]).toBe(0);
+    expect(spec["backoffLimit"]).toBe(metadata.name.startsWith("collector-") ? 3 : 0);
     expect(spec["activeDeadlineSeconds"]).toBeGreaterThan(300);
     expect(spec).not.toHaveProperty("ttlSecondsAfterFinished");
   }
 });
 
-test("the kubeconfig goes into the two commands by stdin, as a secret, and nowhere else", () => {
+test("the kubeconfig goes into the three commands by stdin, as a secret, and nowhere else", () => {
   const holders = resources.filter((resource) => JSON.stringify(resource).includes("the-kubeconfig"));
-  expect(holders.map(({ name }) => name)).toEqual([`results-${id}`, `t0-${id}`]);
+  expect(holders.map(({ name }) => name)).toEqual([`load-${id}`, `results-${id}`, `t0-${id}`]);
   for (const { inputs } of holders) {
     expect(inputs["create"]).not.toContain("the-kubeconfig");
     expect(inputs["stdin"]).toEqual({

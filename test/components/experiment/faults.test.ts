@@ -2,6 +2,7 @@
 
 import * as pulumi from "@pulumi/pulumi";
 import { expect, test } from "vitest";
+import { entryRules } from "../../../components/experiment/entry-access.ts";
 import { Experiment } from "../../../components/experiment/experiment.ts";
 import { toConductorJobSpec, toFaultPlan } from "../../../components/experiment/faults.ts";
 import { images } from "../../../components/versions.ts";
@@ -51,6 +52,34 @@ test("the plan names each fault, when it acts, whom it means, and its object", (
   });
   expect(entry?.object?.metadata.name).toBe("fault-rate-4-iteration-1-cpu-smoke-cpu-stress-r1-3f9ac2");
   expect(entry?.object?.spec["duration"]).toBe("50s");
+});
+
+test("several faults in several cells: each has an object of its own, with its own end", () => {
+  const { faults } = toFaultPlan({
+    ...run,
+    resolved: resolveExperiment({ projectDir, name: "falcon-staggered-faults" }),
+    gpuFaultImage: "ray",
+  });
+  expect(
+    faults.map(({ fault, cell, startOffsetSeconds, expectedTargets, oneShot, object }) => [
+      fault,
+      cell,
+      startOffsetSeconds,
+      expectedTargets,
+      oneShot,
+      object?.spec["duration"],
+    ]),
+  ).toEqual([
+    ["cpu", "rate-5-iteration-1", 285, 2, false, "90s"],
+    ["network-corrupt", "rate-5-iteration-1", 305, 1, false, "50s"],
+    ["container-kill", "rate-5-iteration-1", 325, 1, true, undefined],
+    ["cpu", "rate-5-iteration-2", 720, 2, false, "90s"],
+    ["network-corrupt", "rate-5-iteration-2", 740, 1, false, "50s"],
+    ["container-kill", "rate-5-iteration-2", 760, 1, true, undefined],
+  ]);
+  const names = faults.map(({ object }) => object?.metadata.name ?? "");
+  expect(new Set(names).size).toBe(faults.length);
+  for (const name of names) expect(name).toMatch(/^[a-z0-9-]{1,63}$/);
 });
 
 test("a GPU fault is two Jobs in place of an object", () => {
@@ -265,7 +294,7 @@ test("conductor", () => {
                 },
                 {
                   "name": "PROBE_PORT",
-                  "value": "8080",
+                  "value": "9",
                 },
               ],
               "image": "node:24",
@@ -403,6 +432,67 @@ test("an experiment with faults opens its namespace to them, and previews the ob
     "kubernetes:rbac.authorization.k8s.io/v1:Role x-access-conductor",
     "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding x-access-conductor",
   ]);
+});
+
+const onEntry = resolveExperiment({
+  projectDir,
+  name: "smoke-cpu-stress",
+  overrides: [
+    {
+      file: "test",
+      values: {
+        serve: { via: "entry" },
+        faults: [{ kind: "network-delay", target: "entry", latencyMilliseconds: 50, cells: "odd" }],
+      },
+    },
+  ],
+});
+
+test("a fault on the entry: the object lies with the experiment, its targets and what they need do not", async () => {
+  const [entry] = toFaultPlan({ ...run, resolved: onEntry, gpuFaultImage: "ray" }).faults;
+  expect(entry).toMatchObject({
+    targetNamespace: "entry",
+    selector: "app.kubernetes.io/name=entry",
+    container: "nginx",
+    expectedTargets: 1,
+    object: {
+      metadata: { namespace: run.namespace },
+      spec: { selector: { namespaces: ["entry"], labelSelectors: { "app.kubernetes.io/name": "entry" } } },
+    },
+  });
+  const { resources } = await record(program(onEntry));
+  const outside = resources.filter(
+    ({ inputs }) => (inputs["metadata"] as { namespace?: string } | undefined)?.namespace === "entry",
+  );
+  const metadata = {
+    name: "llmeval-exp-smoke-cpu-stress-conductor",
+    namespace: "entry",
+    labels: {
+      "app.kubernetes.io/name": "conductor",
+      "app.kubernetes.io/part-of": "llm-serving-eval",
+      "llmeval/experiment": "smoke-cpu-stress",
+    },
+  };
+  expect(outside.map(({ type, inputs }) => ({ type, inputs }))).toEqual([
+    {
+      type: "kubernetes:rbac.authorization.k8s.io/v1:Role",
+      inputs: expect.objectContaining({ metadata, rules: entryRules }),
+    },
+    {
+      type: "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding",
+      inputs: expect.objectContaining({
+        metadata,
+        subjects: [{ kind: "ServiceAccount", name: "conductor", namespace: run.namespace }],
+        roleRef: {
+          apiGroup: "rbac.authorization.k8s.io",
+          kind: "Role",
+          name: "llmeval-exp-smoke-cpu-stress-conductor",
+        },
+      }),
+    },
+  ]);
+  const without = await record(program(resolved));
+  expect(without.resources.filter(({ name }) => name.includes("entry"))).toEqual([]);
 });
 
 test("a fault of a GPU brings its script, and no right to make chaos objects", async () => {

@@ -262,7 +262,7 @@ test("collector", () => {
   expect(spec).toMatchInlineSnapshot(`
     {
       "activeDeadlineSeconds": 1310,
-      "backoffLimit": 0,
+      "backoffLimit": 3,
       "podReplacementPolicy": "Failed",
       "template": {
         "metadata": {
@@ -305,6 +305,10 @@ test("collector", () => {
                 {
                   "name": "SCRAPE_INTERVAL_SECONDS",
                   "value": "5",
+                },
+                {
+                  "name": "EXPORT_SECONDS",
+                  "value": "60",
                 },
                 {
                   "name": "EXPERIMENT_FILE",
@@ -402,12 +406,13 @@ test("collector", () => {
 });
 
 test("load spec", () => {
-  expect(toLoadSpec(resolved, run.experimentId)).toMatchInlineSnapshot(`
+  expect(toLoadSpec(resolved, run.experimentId, run.namespace)).toMatchInlineSnapshot(`
     {
       "cells": [
         {
           "arrivals": "constant",
           "burstSize": 1,
+          "concurrency": null,
           "durationSeconds": 15,
           "id": "rate-4-iteration-1",
           "outputTokens": 16,
@@ -424,16 +429,22 @@ test("load spec", () => {
             },
           ],
           "promptTokens": 64,
+          "rampToRatePerSecond": null,
           "ratePerSecond": 4,
           "startOffsetSeconds": 0,
         },
       ],
       "experimentId": "smoke-r1-3f9ac2",
       "outputDir": "/results/smoke-r1-3f9ac2/load",
+      "prompts": {
+        "kind": "random",
+      },
       "requestTimeoutSeconds": 30,
       "schemaVersion": 1,
       "seed": 1,
       "spawnRatePerSecond": 100,
+      "stopAfterDeadSeconds": null,
+      "stopWhenSaturated": false,
       "t0TimeoutSeconds": 600,
       "target": {
         "api": "chat",
@@ -450,9 +461,17 @@ test("load spec", () => {
 
 test("completions go to their own path", () => {
   const completions = { ...resolved, load: { ...resolved.load, api: "completions" as const } };
-  expect(toLoadSpec(completions, "x")["target"]).toMatchObject({
+  expect(toLoadSpec(completions, "x", "exp-x")["target"]).toMatchObject({
     api: "completions",
     url: "http://llm-serve-svc:8000/v1/completions",
+  });
+});
+
+test("a load that is to go through the entry asks it for its own model, and knows no password", () => {
+  const through = { ...resolved, serve: { ...resolved.serve, via: "entry" as const } };
+  expect(toLoadSpec(through, "x", "exp-x")["target"]).toMatchObject({
+    url: "http://entry-inside.entry.svc/models/exp-x/v1/chat/completions",
+    headers: {},
   });
 });
 
@@ -636,6 +655,7 @@ test("each deadline covers what it waits for", () => {
     conductorSeconds: 740,
     collectorSeconds: 1010,
     t0CommandSeconds: 600,
+    loadCommandSeconds: 1010,
     resultsCommandSeconds: 1310,
   });
 });
