@@ -2,9 +2,9 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type ChartRef, charts, chartsFolder, chartsOf } from "../components/cluster/chart.ts";
-import { lockFile } from "../components/cluster/chart-lock.ts";
-import { pullCharts } from "../components/cluster/charts-cache.ts";
+import { type ChartRef, charts, chartsFolder, chartsOf } from "../components/cluster/charts/chart.ts";
+import { lockFile } from "../components/cluster/charts/chart-lock.ts";
+import { pullCharts } from "../components/cluster/charts/charts-cache.ts";
 import { clusterConfigSchema } from "../components/cluster/config.ts";
 import { didYouMean, parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";

@@ -11,33 +11,33 @@ import {
   toEndpoints,
 } from "../components/cluster/capabilities.ts";
 import { ChaosMesh } from "../components/cluster/chaos-mesh.ts";
-import { chartsOf } from "../components/cluster/chart.ts";
-import { ensureCharts } from "../components/cluster/charts-cache.ts";
-import { Cilium } from "../components/cluster/cilium.ts";
+import { chartsOf } from "../components/cluster/charts/chart.ts";
+import { ensureCharts } from "../components/cluster/charts/charts-cache.ts";
 import {
   type ClusterConfig,
   clusterConfigSchema,
   toAccelerators,
   withoutHosts,
 } from "../components/cluster/config.ts";
-import { DeepFlow } from "../components/cluster/deepflow.ts";
-import { Entry, toClusterDns } from "../components/cluster/entry.ts";
-import { GatewayApi } from "../components/cluster/gateway-api.ts";
 import { GpuOperator } from "../components/cluster/gpu-operator.ts";
-import { Grafana, grafanaUrl } from "../components/cluster/grafana.ts";
+import { K3s } from "../components/cluster/hosts/k3s.ts";
+import { defaultServiceCidr, hostsOf, k3sStorageClass } from "../components/cluster/hosts/k3s-config.ts";
+import { resolvePath, type SshContext } from "../components/cluster/hosts/ssh.ts";
 import { resolveImages } from "../components/cluster/images.ts";
-import { Istio } from "../components/cluster/istio.ts";
-import { K3s } from "../components/cluster/k3s.ts";
-import { defaultServiceCidr, hostsOf, k3sStorageClass } from "../components/cluster/k3s-config.ts";
-import { KubeStateMetrics } from "../components/cluster/kube-state-metrics.ts";
 import { KubeRay } from "../components/cluster/kuberay.ts";
-import { Loki, lokiUrl } from "../components/cluster/loki.ts";
-import { OpenTelemetry } from "../components/cluster/opentelemetry.ts";
-import type { ScrapedPart } from "../components/cluster/platform-jobs.ts";
-import { Prometheus, prometheusUrl } from "../components/cluster/prometheus.ts";
+import { Cilium } from "../components/cluster/network/cilium.ts";
+import { Entry, toClusterDns } from "../components/cluster/network/entry.ts";
+import { GatewayApi } from "../components/cluster/network/gateway-api.ts";
+import { Istio } from "../components/cluster/network/istio.ts";
+import { DeepFlow } from "../components/cluster/observability/deepflow.ts";
+import { Grafana, grafanaUrl } from "../components/cluster/observability/grafana.ts";
+import { KubeStateMetrics } from "../components/cluster/observability/kube-state-metrics.ts";
+import { Loki, lokiUrl } from "../components/cluster/observability/loki.ts";
+import { OpenTelemetry } from "../components/cluster/observability/opentelemetry.ts";
+import type { ScrapedPart } from "../components/cluster/observability/platform-jobs.ts";
+import { Prometheus, prometheusUrl } from "../components/cluster/observability/prometheus.ts";
 import { Rbac, toOperators } from "../components/cluster/rbac.ts";
 import type { Subject } from "../components/cluster/rbac-rules.ts";
-import { resolvePath, type SshContext } from "../components/cluster/ssh.ts";
 import { didYouMean, parseConfig, parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";

@@ -1,14 +1,14 @@
 // What a cluster's stack says about its parts to those who build on it.
 
 import { images as defaultImages, type Images, versions } from "../versions.ts";
+import type { PartMode } from "./common/part.ts";
 import type { ClusterConfig } from "./config.ts";
-import { deepflowQuerierUrl } from "./deepflow.ts";
-import { entryUrl } from "./entry.ts";
-import { grafanaUrl } from "./grafana.ts";
-import { lokiUrl } from "./loki.ts";
-import { otlpGrpcUrl, otlpHttpUrl, tracesUrl } from "./opentelemetry.ts";
-import type { PartMode } from "./part.ts";
-import { prometheusUrl } from "./prometheus.ts";
+import { entryUrl } from "./network/entry.ts";
+import { deepflowQuerierUrl } from "./observability/deepflow.ts";
+import { grafanaUrl } from "./observability/grafana.ts";
+import { lokiUrl } from "./observability/loki.ts";
+import { otlpGrpcUrl, otlpHttpUrl, tracesUrl } from "./observability/opentelemetry.ts";
+import { prometheusUrl } from "./observability/prometheus.ts";
 
 /** Whether a part is in the cluster, and which version of it. */
 export interface Capability {

@@ -3,9 +3,9 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as z from "zod";
-import { chartSchema, toRelease } from "./chart.ts";
+import { chartSchema, toRelease } from "./charts/chart.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema } from "./common/part.ts";
 import { toRepositoryAndTag } from "./images.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
 
 /** Section `chaosMesh` of a cluster's configuration. */
 export const chaosMeshSchema = partSchema(

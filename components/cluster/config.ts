@@ -4,20 +4,20 @@
 import * as z from "zod";
 import { UserError } from "../errors.ts";
 import { chaosMeshSchema } from "./chaos-mesh.ts";
-import { ciliumSchema } from "./cilium.ts";
 import { kubernetesProblems } from "./compatibility.ts";
-import { deepflowSchema } from "./deepflow.ts";
-import { entrySchema } from "./entry.ts";
-import { gatewayApiSchema } from "./gateway-api.ts";
 import { gpuOperatorSchema } from "./gpu-operator.ts";
-import { grafanaSchema } from "./grafana.ts";
-import { istioSchema } from "./istio.ts";
-import { hostsOf, k3sSchema, k3sStorageClass } from "./k3s-config.ts";
-import { kubeStateMetricsSchema } from "./kube-state-metrics.ts";
+import { hostsOf, k3sSchema, k3sStorageClass } from "./hosts/k3s-config.ts";
 import { kuberaySchema } from "./kuberay.ts";
-import { lokiSchema } from "./loki.ts";
-import { opentelemetrySchema } from "./opentelemetry-config.ts";
-import { prometheusSchema } from "./prometheus.ts";
+import { ciliumSchema } from "./network/cilium.ts";
+import { entrySchema } from "./network/entry.ts";
+import { gatewayApiSchema } from "./network/gateway-api.ts";
+import { istioSchema } from "./network/istio.ts";
+import { deepflowSchema } from "./observability/deepflow.ts";
+import { grafanaSchema } from "./observability/grafana.ts";
+import { kubeStateMetricsSchema } from "./observability/kube-state-metrics.ts";
+import { lokiSchema } from "./observability/loki.ts";
+import { opentelemetrySchema } from "./observability/opentelemetry-config.ts";
+import { prometheusSchema } from "./observability/prometheus.ts";
 import { rbacSchema } from "./rbac.ts";
 
 const partsSchema = z.strictObject({

@@ -5,9 +5,9 @@ import * as pulumi from "@pulumi/pulumi";
 import * as yaml from "yaml";
 import * as z from "zod";
 import { contentHash } from "../naming.ts";
-import { chartSchema, toRelease } from "./chart.ts";
-import { checkTimeouts, toCheckJobSpec } from "./check-job.ts";
-import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./part.ts";
+import { chartSchema, toRelease } from "./charts/chart.ts";
+import { checkTimeouts, toCheckJobSpec } from "./common/check-job.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema, toResources } from "./common/part.ts";
 
 const dcgmFieldSchema = z
   .string()

@@ -3,7 +3,7 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import * as z from "zod";
-import { childOptions, objectLabels, type PartArgs, partSchema } from "./part.ts";
+import { childOptions, objectLabels, type PartArgs, partSchema } from "./common/part.ts";
 import {
   experimentRules,
   names,

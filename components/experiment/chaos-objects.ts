@@ -3,7 +3,7 @@
 import type { Fault, PlannedFault } from "../../experiments/faults.ts";
 import { targetedReplicas } from "../../experiments/faults.ts";
 import type { Manifest } from "../../workloads/shared/faults.ts";
-import { entryPlace } from "../cluster/entry-place.ts";
+import { entryPlace } from "../cluster/network/entry-place.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import type { RunArgs } from "./conventions.ts";
 

@@ -2,7 +2,7 @@
 // experiment lies outside its own namespace.
 
 import * as pulumi from "@pulumi/pulumi";
-import { entryPlace } from "../cluster/entry-place.ts";
+import { entryPlace } from "../cluster/network/entry-place.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { serviceAccounts } from "./access.ts";

@@ -4,7 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { servedModel } from "../../experiments/existing.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import { timelineOf } from "../../experiments/timeline.ts";
-import { entryModelUrl } from "../cluster/entry-place.ts";
+import { entryModelUrl } from "../cluster/network/entry-place.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
 import { configPath, type RunArgs, resultsDirectory, serveUrl } from "./conventions.ts";

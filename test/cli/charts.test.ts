@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { runCharts } from "../../cli/charts.ts";
-import { charts } from "../../components/cluster/chart.ts";
+import { charts } from "../../components/cluster/charts/chart.ts";
 import { temporaryProject } from "../stacks/project.ts";
 import { fakeServer, root, run } from "../workloads/support.ts";
 

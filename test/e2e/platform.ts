@@ -1,6 +1,6 @@
 // Looks at the platform's parts as their users do: queries to Prometheus and Loki, spans by OTLP, questions to RBAC.
-import { dashboards } from "../../components/cluster/dashboards/index.ts";
-import { metricNames } from "../../components/cluster/dashboards/model.ts";
+import { dashboards } from "../../components/cluster/observability/dashboards/index.ts";
+import { metricNames } from "../../components/cluster/observability/dashboards/model.ts";
 import { canI, type RbacCase } from "./rbac-cases.ts";
 import { type Project, ssh } from "./support.ts";
 

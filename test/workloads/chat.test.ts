@@ -5,9 +5,9 @@ import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { readPages } from "../../components/cluster/entry.ts";
-import { toNginxConfig } from "../../components/cluster/entry-nginx.ts";
-import { entryConfig } from "../components/cluster/entry-config.ts";
+import { readPages } from "../../components/cluster/network/entry.ts";
+import { toNginxConfig } from "../../components/cluster/network/entry-nginx.ts";
+import { entryConfig } from "../components/cluster/network/entry-config.ts";
 import { Browser, chatOnce, type Page } from "../e2e/support-browser.ts";
 import { projectDir } from "../experiments/project.ts";
 

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { expect, onTestFinished, test } from "vitest";
 import * as yaml from "yaml";
-import { lokiSchema, toLokiConfig } from "../../components/cluster/loki.ts";
+import { lokiSchema, toLokiConfig } from "../../components/cluster/observability/loki.ts";
 import { parseConfig } from "../../components/config-problems.ts";
 import { exportFlows, flowTables } from "../../workloads/collector/flows.ts";
 import { exportGrafana } from "../../workloads/collector/grafana.ts";

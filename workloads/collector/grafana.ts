@@ -11,7 +11,7 @@ interface ConfigMap extends KubeObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
-/** As components/cluster/grafana.ts names them; there are no secrets among them. */
+/** As components/cluster/observability/grafana.ts names them; there are no secrets among them. */
 const list = "/api/v1/namespaces/grafana/configmaps?labelSelector=app.kubernetes.io%2Fname%3Dgrafana";
 
 /** The ConfigMaps rather than Grafana's API: the right to read them is no password, and they are all that it has. */

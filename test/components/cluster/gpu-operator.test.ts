@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
-import { toCheckJobSpec } from "../../../components/cluster/check-job.ts";
+import { toCheckJobSpec } from "../../../components/cluster/common/check-job.ts";
 import {
   GpuOperator,
   gpuOperatorSchema,
