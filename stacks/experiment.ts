@@ -95,6 +95,7 @@ export async function experimentStack(): Promise<ExperimentOutputs> {
         stack,
         cluster: settings.cluster,
         capabilities: facts?.capabilities ?? {},
+        endpoints: facts?.endpoints ?? {},
         ...(settings.debug ? { debug: true } : {}),
       },
       ...(huggingFaceToken === undefined ? {} : { huggingFaceToken }),

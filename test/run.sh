@@ -49,11 +49,11 @@ python_tests() {
   tail -n 3 "$report"
 }
 
-vitest_project() { # PROJECT
+vitest_project() { # PROJECT [FLAG...]
   local report=$reports/$1.json
   printf '\n▸ %s tests\n' "$1"
   # A filter that matches nothing, or a crash, must not look like success.
-  vitest run --project "$1" --reporter=default --reporter=json --outputFile.json="$report" || [ -s "$report" ] || count 0 1
+  vitest run --project "$1" "${@:2}" --reporter=default --reporter=json --outputFile.json="$report" || [ -s "$report" ] || count 0 1
   count "$(node -p "require('$report').numPassedTests" 2>/dev/null || echo 0)" "$(node -p "require('$report').numFailedTests" 2>/dev/null || echo 1)"
 }
 
@@ -68,7 +68,8 @@ for name in "${@:-checks go python unit previews lab}"; do
         go_tests bench/peers/stub
         ;;
       python) python_tests ;;
-      unit) vitest_project unit ;;
+      # Most of these wait for programs that they started: one worker for each processor would leave them idle.
+      unit) vitest_project unit --maxWorkers="$(($(nproc) + 1))" ;;
       previews) part "preview of every stack without a cluster" quietly test/preview.sh ;;
       lab) vitest_project lab ;;
       *) printf 'unknown part %s\n' "$each" && count 0 1 ;;

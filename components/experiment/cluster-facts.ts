@@ -21,6 +21,8 @@ export interface ClusterFacts {
   readonly kubeconfig: string;
   readonly prometheusUrl: string;
   readonly capabilities: Readonly<Record<string, Capability>>;
+  /** Addresses inside the cluster of the parts that have one. */
+  readonly endpoints: Readonly<Record<string, string>>;
   readonly images: Images;
   /** Storage class of the cluster's own storage, or undefined where its default does. */
   readonly storageClass?: string;
@@ -58,13 +60,14 @@ const answerSeconds = 5;
 export function toClusterFacts(outputs: Readonly<Record<string, unknown>>): ClusterFacts | undefined {
   const { kubeconfig } = outputs;
   if (typeof kubeconfig !== "string" || kubeconfig === "") return undefined;
-  const endpoints = (outputs["endpoints"] ?? {}) as { readonly prometheus?: string };
+  const endpoints = (outputs["endpoints"] ?? {}) as Readonly<Record<string, string>>;
   const accelerators = outputs["accelerators"] as Readonly<Record<string, number>> | undefined;
   const storageClass = outputs["storageClass"];
   const operators = outputs["operators"] as readonly Subject[] | undefined;
   return {
     kubeconfig,
-    prometheusUrl: endpoints.prometheus ?? defaultPrometheusUrl,
+    prometheusUrl: endpoints["prometheus"] ?? defaultPrometheusUrl,
+    endpoints,
     capabilities: (outputs["capabilities"] ?? {}) as Readonly<Record<string, Capability>>,
     images: { ...defaultImages, ...(outputs["images"] as Partial<Images> | undefined) },
     ...(typeof storageClass === "string" ? { storageClass } : {}),

@@ -22,6 +22,8 @@ export interface StackInfo {
   readonly stack: string;
   readonly cluster: string;
   readonly capabilities: Readonly<Record<string, unknown>>;
+  /** Addresses inside the cluster of the parts that have one. @default none */
+  readonly endpoints?: Readonly<Record<string, string>>;
   /** Every part logs in detail, which takes time: the figures are not those of a run without. @default false */
   readonly debug?: boolean;
 }

@@ -141,6 +141,26 @@ function toConfigMap(name: string, data: Record<string, string>) {
   return { metadata: { ...metadata, name: `${name}-${contentHash(JSON.stringify(data))}` }, data };
 }
 
+const readerMetadata = { ...metadata, name: "configuration-reader" };
+
+/** Lets the dashboards and data sources be read. */
+export function toReaderRole() {
+  return {
+    metadata: readerMetadata,
+    rules: [{ apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list"] }],
+  };
+}
+
+/** To every account of a program: which experiments there will be is not known here. */
+export function toReaderBinding() {
+  const apiGroup = "rbac.authorization.k8s.io";
+  return {
+    metadata: readerMetadata,
+    subjects: [{ kind: "Group", name: "system:serviceaccounts", apiGroup }],
+    roleRef: { apiGroup, kind: "Role", name: readerMetadata.name },
+  };
+}
+
 /** Says whether a password has changed, and takes long to guess from. */
 export function toPasswordMark(password: string): string {
   return scryptSync(password, "llmeval/grafana", 4).toString("hex");
@@ -166,6 +186,13 @@ export class Grafana extends pulumi.ComponentResource {
       childOptions(this, args),
     );
     const child = childOptions(this, args, { dependsOn: [namespace] });
+    // Every experiment's collector copies the dashboards. No secret is in a ConfigMap here.
+    const role = new k8s.rbac.v1.Role(`${name}-reader`, toReaderRole(), child);
+    new k8s.rbac.v1.RoleBinding(
+      `${name}-reader`,
+      toReaderBinding(),
+      childOptions(this, args, { dependsOn: [namespace, role] }),
+    );
     const secret = new k8s.core.v1.Secret(
       `${name}-admin`,
       { metadata: { ...metadata, name: adminSecret }, stringData: { password: this.adminPassword } },

@@ -302,6 +302,8 @@ test.each([
   const { driver, runner } = scene(suite(more));
   for (const [stack, leave] of Object.entries(driver.ups)) {
     driver.ups[stack] = async (config, hooks) => {
+      // Until the others are there too, and long enough for one more to come.
+      while (driver.most < most) await new Promise((done) => setTimeout(done, 5));
       await new Promise((done) => setTimeout(done, 20));
       await leave(config, hooks);
     };

@@ -48,6 +48,7 @@ test("outputs of the cluster's stack become facts; own images win over the defau
   expect(toClusterFacts(outputs)).toEqual({
     kubeconfig: "text",
     prometheusUrl: "http://p:9090",
+    endpoints: { prometheus: "http://p:9090" },
     capabilities: { kuberay: { mode: "on", version: "1.6.2" } },
     images: { ...images, load: "registry/load@sha256:1" },
     accelerators: { H100: 8 },

@@ -9,6 +9,8 @@ import {
   grafanaSchema,
   toGrafanaSpec,
   toPasswordMark,
+  toReaderBinding,
+  toReaderRole,
 } from "../../../../components/cluster/observability/grafana.ts";
 import {
   toDataSources,
@@ -344,6 +346,8 @@ test("the objects: one ConfigMap for each dashboard", async () => {
       "kubernetes:core/v1:Namespace grafana-namespace",
       "kubernetes:core/v1:Secret grafana-admin",
       "kubernetes:core/v1:Service grafana-service",
+      "kubernetes:rbac.authorization.k8s.io/v1:Role grafana-reader",
+      "kubernetes:rbac.authorization.k8s.io/v1:RoleBinding grafana-reader",
       "llmeval:cluster:Grafana grafana",
       "pulumi:pulumi:Stack llm-serving-eval-exp-smoke",
       "random:index/randomPassword:RandomPassword grafana-admin-password",
@@ -384,4 +388,18 @@ test("another password is another pod; the mark does not tell it", async () => {
   const { resources } = await recordGrafana({ adminPassword: pulumi.secret("correct horse") });
   const server = resources.find(({ name }) => name === "grafana-server");
   expect(JSON.stringify(server?.inputs)).toContain(`"llmeval/admin-password":"${mark}"`);
+});
+
+test("experiments may read dashboards and data sources", () => {
+  const { metadata } = toReaderRole();
+  expect(metadata).toMatchObject({ name: "configuration-reader", namespace: "grafana" });
+  const apiGroup = "rbac.authorization.k8s.io";
+  expect([toReaderRole(), toReaderBinding()]).toEqual([
+    { metadata, rules: [{ apiGroups: [""], resources: ["configmaps"], verbs: ["get", "list"] }] },
+    {
+      metadata,
+      subjects: [{ kind: "Group", name: "system:serviceaccounts", apiGroup }],
+      roleRef: { apiGroup, kind: "Role", name: "configuration-reader" },
+    },
+  ]);
 });
