@@ -2,10 +2,10 @@
 // The tests are one story: each goes on where the one before it ended. Needs the tools of `lab/with-tools`, and root.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
+import type { SuiteState } from "../../cli/suite/state.ts";
 import type { Summary } from "../../workloads/collector/summary.ts";
 import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { Manifest, Quality, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
@@ -41,7 +41,7 @@ const unchanged = [...up, "--expect-no-changes"];
 let project: Project;
 /** Each host before anything was installed on it. */
 const pristine: Partial<Record<Host, string[]>> = {};
-let firstRun: { readonly id: string; readonly t0UnixNs: string; readonly jobs: readonly string[] };
+let firstRun: { readonly id: string; readonly jobs: readonly string[] };
 
 interface List<T> {
   readonly items: readonly T[];
@@ -375,74 +375,27 @@ test("K3s: an agent joins and leaves by the stack's configuration; a wrong token
   expect(await hostState("agent-1")).toEqual(pristine["agent-1"]);
 });
 
-/** Runs `pulumi up` of the experiment, ends it by SIGKILL some time after its output matches, and returns that output. */
-async function cutWhere(pattern: RegExp, delayMs = 0): Promise<string> {
-  const cut = project.start("up", "exp-smoke", up);
-  await cut.saw(pattern, 240_000);
-  await sleep(delayMs);
-  const processes = cut.tree;
-  cut.kill();
-  await cut.end(5_000);
-  // The command that waits for the results must not go on by itself, beside that of the next `up`. Pulumi's own
-  // plug-ins notice only after minutes that their engine is gone, and do nothing until then.
-  await until("the command that waits for the results to end", 30, async () =>
-    processes.some((pid) => commandOf(pid).includes("llmeval.ts")) ? "it still runs" : undefined,
-  );
-  for (const pid of processes.filter((pid) => commandOf(pid).includes("pulumi")))
-    process.kill(pid, "SIGKILL");
-  // State in files is still locked by the process that is gone; Pulumi says how to unlock it.
-  const locked = await project.pulumi("up", "exp-smoke", up, { timeoutMs: 30_000, expectedCode: 1 });
-  expect(locked.output).toContain("`pulumi cancel`");
-  await project.run("pulumi", ["cancel", "--yes", "--stack", "exp-smoke"]);
-  return cut.output;
-}
-
-test("SIGKILL of `pulumi up`, while the engine starts and while the load runs, loses nothing", async () => {
+test("an experiment is played, and its results are fetched whole", async () => {
   await project.init("exp-smoke");
-  // By then the operator has written the RayService back.
-  await cutWhere(/RayService smoke-ray-service creating/, 3_000);
-  const output = await cutWhere(/load: [1-9]\d*\/60 requests sent/);
-  const id = /smoke-r1-[0-9a-f]{6}/.exec(output)?.[0] ?? "";
-  const reader = `/api/v1/namespaces/exp-smoke/services/http:results:8080/proxy/${id}`;
-  const before = await project.run("kubectl", ["get", "--raw", `${reader}/timeline.json`]);
-  const jobsBefore = await jobs();
-
   await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
-  const timeline = checkResults(id);
-  expect(timeline).toEqual(JSON.parse(before.stdout));
-  expect(await jobs()).toEqual(jobsBefore);
   const { experimentId, t0, resultsDirectory } = (await project.outputs("exp-smoke")) as {
     readonly experimentId: string;
     readonly t0: { readonly unixNs: string };
     readonly resultsDirectory: string;
   };
+  const timeline = checkResults(experimentId);
   expect({ experimentId, t0: t0.unixNs, resultsDirectory }).toEqual({
-    experimentId: id,
+    experimentId: expect.stringMatching(/^smoke-r1-[0-9a-f]{6}$/),
     t0: timeline.t0UnixNs,
-    resultsDirectory: `fetched/${id}`,
+    resultsDirectory: `fetched/${experimentId}`,
   });
   expect(project.stateText("exp-smoke")).not.toMatch(secretText);
-  firstRun = { id, t0UnixNs: timeline.t0UnixNs, jobs: jobsBefore };
+  firstRun = { id: experimentId, jobs: await jobs() };
 });
 
 test("a second `up` of a finished experiment changes nothing and plays nothing", async () => {
   await project.pulumi("up", "exp-smoke", unchanged, { timeoutMs: 60_000 });
   expect(await jobs()).toEqual(firstRun.jobs);
-});
-
-test("llmeval:run 2 plays the experiment again and keeps the first results", async () => {
-  await project.run("pulumi", ["config", "set", "llmeval:run", "2", "-s", "exp-smoke"]);
-  await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
-  const id = firstRun.id.replace("-r1-", "-r2-");
-  expect((await project.outputs("exp-smoke"))["experimentId"]).toBe(id);
-  expect(readdirSync(project.file("fetched")).sort()).toEqual([firstRun.id, id]);
-  expect(BigInt(checkResults(id).t0UnixNs)).toBeGreaterThan(BigInt(firstRun.t0UnixNs));
-  expect(checkResults(firstRun.id).t0UnixNs).toBe(firstRun.t0UnixNs);
-  expect((await jobs()).map((job) => job.split(" ")[0])).toEqual([
-    `collector-${id}`,
-    `gate-${id}`,
-    `load-${id}`,
-  ]);
 });
 
 test("logs of containers, of Ray and of Serve are in Loki, under the experiment that they belong to", async () => {
@@ -508,7 +461,7 @@ test("bad input is one clear error, and nothing is created", async () => {
     {
       "missing cluster stack": "error: cluster stack nosuch is not deployed, or its kubeconfig cannot be decrypted with this passphrase; deploy it by: pulumi up -s nosuch, or name another one by: pulumi config set llmeval:cluster NAME; nothing was created",
       "misspelt key": "error: experiment bad cannot be used, 1 problem:
-      - Pulumi.exp-bad.yaml llmeval:overrides: load.ratePerSecnd: unknown key; did you mean "ratePerSecond"? (allowed: api, arrivals, burstSize, iterations, outputTokens, promptTokens, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stream, workers)",
+      - Pulumi.exp-bad.yaml llmeval:overrides: load.ratePerSecnd: unknown key; did you mean "ratePerSecond"? (allowed: api, arrivals, burstSize, concurrency, iterations, outputTokens, promptTokens, prompts, rampToRatePerSecond, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stopAfterDeadSeconds, stopWhenSaturated, stream, workers)",
       "negative rate": "error: experiment bad cannot be used, 1 problem:
       - Pulumi.exp-bad.yaml llmeval:overrides: load.ratePerSecond: is -4, allowed: more than 0; give a number of requests per second more than 0, or a list of such numbers",
       "parallelism that does not fit": "error: experiment bad cannot be used, 1 problem:
@@ -573,33 +526,34 @@ test("destroy of the experiment removes its namespace; the results on disk stay"
   checkResults(firstRun.id);
 });
 
-/** Plays an experiment with faults to its end, and returns the verdict of each cell. */
-async function verdictsOf(stack: string): Promise<Verdicts["cells"]> {
-  await project.init(stack);
-  await project.pulumi("up", stack, up, { timeoutMs: 420_000 });
-  const { experimentId } = await project.outputs(stack);
-  const { cells } = readJson<Verdicts>(project.file(`fetched/${experimentId}/verdicts.json`));
-  await project.pulumi("destroy", stack, up, { timeoutMs: 120_000 });
-  return cells;
-}
-
-test("faults: processor stress is proven by its effect, a cell without it is clean, and no process is left", async () => {
-  const cells = await verdictsOf("exp-smoke-cpu-stress");
-  expect(cells.map(({ cell, verdict }) => `${cell}: ${verdict}`)).toEqual([
-    "rate-4-iteration-1: valid",
-    "rate-4-iteration-2: control-clean",
+test("a suite of faults, a control and what cannot work is played by one command, and each verdict is right", async () => {
+  const command = ["cli/llmeval.ts", "suite", "run", "lab-faults"];
+  const { stdout } = await project.run("node", command, { timeoutMs: 540_000 });
+  process.stdout.write(`\n${stdout.trimEnd().split("\n").slice(-12).join("\n")}\n`);
+  const { cases } = readJson<SuiteState>(project.file("fetched/suites/lab-faults/state.json"));
+  expect(
+    cases.map(({ name, status, verdicts }) => ({
+      name,
+      status,
+      verdicts: verdicts.map((cell) => cell.verdict),
+    })),
+  ).toEqual([
+    // Processor stress, no fault, memory stress, and processor stress that is too weak to show.
+    { name: "1-stress", status: "done", verdicts: ["valid", "control-clean", "valid", "no-effect"] },
+    // A delay that this kernel cannot make, a partition, a killed container, a killed pod.
+    { name: "2-kill", status: "done", verdicts: ["not-delivered", "valid", "valid", "valid"] },
   ]);
+  const kills = project.file(`fetched/${cases[1]?.results.at(-1)}/verdicts.json`);
+  const [delay] = readJson<Verdicts>(kills).cells;
+  expect(delay?.reasons.join("\n")).toMatch(/tc|netem|qdisc/);
+
   const left = await ssh("server-1", "pgrep -a stress-ng || true");
   expect(left.stdout).toBe("");
-});
-
-test("faults: a delay that this kernel cannot make is told as not delivered, with the reason, and leaves nothing", async () => {
-  const cells = await verdictsOf("exp-smoke-network-delay");
-  expect(cells.map(({ cell, verdict }) => `${cell}: ${verdict}`)).toEqual([
-    "rate-4-iteration-1: not-delivered",
-  ]);
-  expect(cells[0]?.reasons.join("\n")).toMatch(/tc|netem|qdisc/);
-  const chaos = await project.kubectl<List<Named>>("get", "networkchaos,stresschaos,podnetworkchaos", "-A");
+  const chaos = await project.kubectl<List<Named>>(
+    "get",
+    "networkchaos,stresschaos,podchaos,podnetworkchaos",
+    "-A",
+  );
   expect(chaos.items).toEqual([]);
 });
 

@@ -96,7 +96,13 @@ export class Running {
   killTree(): void {
     const below = this.tree;
     this.kill();
-    for (const pid of below.filter((pid) => existsSync(`/proc/${pid}`))) process.kill(pid, "SIGKILL");
+    for (const pid of below) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended by itself.
+      }
+    }
   }
 
   /** Waits for the end; kills and fails when it takes longer. */
@@ -130,10 +136,19 @@ export class Running {
 }
 
 function descendants(pid: number): number[] {
-  const tasks = readdirSync(`/proc/${pid}/task`);
-  const children = tasks.flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number),
-  );
+  // A task may end between two looks.
+  const read = <T>(look: () => T, none: T): T => {
+    try {
+      return look();
+    } catch {
+      return none;
+    }
+  };
+  const tasks = read(() => readdirSync(`/proc/${pid}/task`), []);
+  const children = tasks.flatMap((task) => {
+    const text = read(() => readFileSync(`/proc/${pid}/task/${task}/children`, "utf8"), "");
+    return text.trim().split(" ").filter(Boolean).map(Number);
+  });
   return children.flatMap((child) => [child, ...descendants(child)]);
 }
 
@@ -194,7 +209,7 @@ const copiedFiles = ["Pulumi.yaml", ...stackFiles, "index.ts", "package.json"];
  */
 export class Project {
   readonly #home = mkdtempSync(join(tmpdir(), "e2e-"));
-  #started: Running | undefined;
+  readonly #started: Running[] = [];
   readonly directory = join(this.#home, "project");
 
   constructor() {
@@ -235,8 +250,9 @@ export class Project {
 
   start(verb: string, stack: string, args: readonly string[]): Running {
     const options = { cwd: this.directory, env: this.#environment };
-    this.#started = new Running("pulumi", operation(verb, stack, args), options);
-    return this.#started;
+    const running = new Running("pulumi", operation(verb, stack, args), options);
+    this.#started.push(running);
+    return running;
   }
 
   /** Makes a stack, with the given configuration where the repository has none for it. */
@@ -284,7 +300,7 @@ export class Project {
   }
 
   dispose(): void {
-    this.#started?.killTree();
+    for (const running of this.#started) running.killTree();
     rmSync(this.#home, { recursive: true, force: true });
   }
 }
