@@ -43,6 +43,7 @@ test("every check of the quality is named", () => {
     closedLoop: false,
     jobs: [],
     health: [],
+    faultedNamespace: undefined,
     cluster: undefined,
     problems: [],
   }).map(({ check }) => check);

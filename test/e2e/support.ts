@@ -198,10 +198,7 @@ export async function until(
 
 const passphrase = "e2e";
 const copied = ["cli", "components", "configs", "experiments", "stacks", "workloads"];
-const stackFiles = ["dev", "exp-smoke", "exp-smoke-cpu-stress", "exp-smoke-network-delay"].map(
-  (stack) => `Pulumi.${stack}.yaml`,
-);
-const copiedFiles = ["Pulumi.yaml", ...stackFiles, "index.ts", "package.json"];
+const copiedFiles = ["Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.exp-smoke.yaml", "index.ts", "package.json"];
 
 /**
  * A copy of the project with an empty state store: the repository's own stacks, their files and fetched/ stay as they

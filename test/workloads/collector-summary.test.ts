@@ -352,6 +352,7 @@ function evidence(report: object, overrides: Partial<Evidence> = {}): Evidence {
     closedLoop: false,
     jobs: [],
     health: [],
+    faultedNamespace: undefined,
     cluster: undefined,
     problems: [],
     ...overrides,
@@ -405,4 +406,21 @@ test("a closed loop is not held to a rate", () => {
   const checks = qualityChecks(evidence({}, { closedLoop: true })).map(({ check }) => check);
   expect(checks).not.toContain("sent-rate-share");
   expect(checks).toContain("lag-p99-ms");
+});
+
+test("targets that a fault may take down do not count against the scrapes", () => {
+  const target = (namespace: string | null, upShare: number) => ({
+    ...{ job: "ray", instance: `${namespace}:1`, namespace, samples: 10, expectedSamples: 10, upShare },
+  });
+  const health = [target(null, 1), target("exp-a", 0.5), target("monitoring", 1)];
+  const checkOf = (faultedNamespace: string | undefined) =>
+    named(qualityChecks(evidence({}, { health, faultedNamespace })), "targets-up-share");
+  expect(checkOf(undefined)).toEqual({
+    check: "targets-up-share",
+    value: 0.833333,
+    threshold: ">= 0.99",
+    pass: false,
+    note: "ray exp-a:1",
+  });
+  expect(checkOf("exp-a")).toMatchObject({ value: 1, pass: true });
 });

@@ -181,6 +181,7 @@ async function main(): Promise<void> {
     closedLoop: cells.some(({ ratePerSecond }) => ratePerSecond === null),
     jobs: metrics.jobs,
     health: metrics.health,
+    faultedNamespace: withFaults ? settings.namespace : undefined,
     cluster,
     problems: parts.problems,
   });

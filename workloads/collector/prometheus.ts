@@ -36,6 +36,8 @@ export interface JobExport {
 export interface TargetHealth {
   readonly job: string;
   readonly instance: string;
+  /** Of the target; null for one that is in none, as a node's. */
+  readonly namespace: string | null;
   readonly samples: number;
   readonly expectedSamples: number;
   readonly upShare: number;
@@ -185,6 +187,7 @@ export class Prometheus {
       .map(({ metric, values = [] }) => ({
         job: metric.job ?? "",
         instance: metric.instance ?? "",
+        namespace: metric["namespace"] ?? null,
         samples: values.length,
         expectedSamples: Math.floor(seconds / scrapeIntervalSeconds),
         upShare: values.length === 0 ? 0 : values.filter(([, value]) => value === "1").length / values.length,

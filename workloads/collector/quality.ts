@@ -18,6 +18,8 @@ export interface Evidence {
   readonly closedLoop: boolean;
   readonly jobs: readonly JobExport[];
   readonly health: readonly TargetHealth[];
+  /** Where faults act: targets there may well be down. Undefined in a run without faults. */
+  readonly faultedNamespace: string | undefined;
   readonly cluster: ClusterExport | undefined;
   /** Parts of the export that failed, with the reason. */
   readonly problems: readonly string[];
@@ -49,9 +51,12 @@ const lagLimitMs = 50;
 export function qualityChecks(evidence: Evidence): readonly QualityCheck[] {
   const { report, requests, tokens, overall, jobs, health } = evidence;
   const empty = jobs.filter(({ samples }) => samples === 0).map(({ job }) => job);
-  const scrapes = health.reduce((sum, { samples }) => sum + samples, 0);
-  const up = health.reduce((sum, { samples, upShare }) => sum + samples * upShare, 0);
-  const down = health.filter(({ upShare }) => upShare < 1).map(({ job, instance }) => `${job} ${instance}`);
+  const judged = health.filter(
+    ({ namespace }) => evidence.faultedNamespace === undefined || namespace !== evidence.faultedNamespace,
+  );
+  const scrapes = judged.reduce((sum, { samples }) => sum + samples, 0);
+  const up = judged.reduce((sum, { samples, upShare }) => sum + samples * upShare, 0);
+  const down = judged.filter(({ upShare }) => upShare < 1).map(({ job, instance }) => `${job} ${instance}`);
   // Its own part of it: what waited because every worker was busy is the engine's doing, or that of load.workers.
   const lag = report?.selfCheck?.lagP99Ms ?? overall.lagMs.p99;
   const sent = overall.ratePerSecond.sent;
