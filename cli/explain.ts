@@ -2,8 +2,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatPath, parseYaml } from "../components/config-problems.ts";
-import { type Fault, plannedFaults } from "../experiments/faults.ts";
+import type { Fault } from "../experiments/faults.ts";
 import { experimentId } from "../experiments/id.ts";
+import { plannedFaults } from "../experiments/planned-faults.ts";
 import { type OriginOf, throwProblems } from "../experiments/problems.ts";
 import { tryResolve } from "../experiments/resolve.ts";
 import type { ResolvedExperiment } from "../experiments/schema.ts";

@@ -1,8 +1,6 @@
 // Faults of an experiment: every kind with its parameters and units, whom it hits and when; named by what they do.
 
 import * as z from "zod";
-import type { ResolvedExperiment } from "./schema.ts";
-import { timelineOf } from "./timeline.ts";
 
 const percent = (what: string) => z.number().min(0).max(100).describe(what);
 const positive = (what: string) => z.number().positive().describe(what);
@@ -140,17 +138,6 @@ type MergedFault = z.output<typeof faultSchema>;
 export type Fault = MergedFault & { readonly durationSeconds: number };
 export type FaultKind = Fault["kind"];
 
-/** One fault in one cell. */
-export interface PlannedFault {
-  /** Unique in its cell: the kind, with a number where the kind occurs more than once, e.g. `cpu` or `cpu-2`. */
-  readonly id: string;
-  readonly cell: string;
-  readonly fault: Fault;
-  /** From T0. */
-  readonly startOffsetSeconds: number;
-  readonly durationSeconds: number;
-}
-
 /** Kinds that need no Chaos Mesh: a Job sets a limit of the GPU. */
 export function isGpuFault(fault: { readonly kind: FaultKind }): boolean {
   return fault.kind === "gpu-power-cap" || fault.kind === "gpu-clock-cap";
@@ -182,40 +169,9 @@ export function targetedReplicas(target: Fault["target"], dataParallelism: numbe
   return Array.from({ length: Math.ceil((dataParallelism * share) / 100) }, (_, index) => index);
 }
 
-/** Every fault of every cell, in the order of the cells. */
-export function plannedFaults(
-  experiment: Pick<ResolvedExperiment, "load" | "timeline" | "faults"> &
-    Partial<Pick<ResolvedExperiment, "cells">>,
-): PlannedFault[] {
-  return timelineOf(experiment).cells.flatMap((cell) => {
-    const phase = cell.phases.find(({ name }) => name === "fault");
-    if (phase === undefined) return [];
-    return experiment.faults.flatMap((fault, position) =>
-      isInCell(fault, cell.number)
-        ? [
-            {
-              id: idOf(experiment.faults, position),
-              cell: cell.id,
-              fault,
-              startOffsetSeconds:
-                cell.startOffsetSeconds + phase.startOffsetSeconds + fault.startOffsetSeconds,
-              durationSeconds: fault.durationSeconds,
-            },
-          ]
-        : [],
-    );
-  });
-}
-
 /** Whether a fault is made in the cell with this number, from 1 in the order of play. */
 export function isInCell({ cells }: Fault, number: number): boolean {
   if (cells === "all") return true;
   if (cells === "odd" || cells === "even") return (number % 2 === 0) === (cells === "even");
   return cells.includes(number);
-}
-
-function idOf(faults: readonly Fault[], position: number): string {
-  const { kind } = faults[position] as Fault;
-  const before = faults.slice(0, position).filter((other) => other.kind === kind).length;
-  return before === 0 ? kind : `${kind}-${before + 1}`;
 }

@@ -1,7 +1,7 @@
 // Objects of Chaos Mesh for each kind of fault, valid for 2.8 and for the definitions of August 2022 (before 2.4).
 
-import type { Fault, PlannedFault } from "../../experiments/faults.ts";
-import { targetedReplicas } from "../../experiments/faults.ts";
+import { type Fault, targetedReplicas } from "../../experiments/faults.ts";
+import type { PlannedFault } from "../../experiments/planned-faults.ts";
 import type { Manifest } from "../../workloads/shared/faults.ts";
 import { entryPlace } from "../cluster/network/entry-place.ts";
 import { labelsOf, physicalName } from "../naming.ts";

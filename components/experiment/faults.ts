@@ -1,7 +1,8 @@
 // The faults of a run: their plan in a ConfigMap, each with the object that makes it, and the conductor Job that plays it.
 
 import * as pulumi from "@pulumi/pulumi";
-import { isGpuFault, isOneShot, plannedFaults } from "../../experiments/faults.ts";
+import { isGpuFault, isOneShot } from "../../experiments/faults.ts";
+import { plannedFaults } from "../../experiments/planned-faults.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import { timelineOf } from "../../experiments/timeline.ts";
 import type { FaultPlan, PlanEntry } from "../../workloads/shared/faults.ts";

@@ -1,6 +1,7 @@
 // The two Jobs of a GPU fault: one caps power or clocks and puts them back under every exit, the other guards that.
 
-import type { Fault, PlannedFault } from "../../experiments/faults.ts";
+import type { Fault } from "../../experiments/faults.ts";
+import type { PlannedFault } from "../../experiments/planned-faults.ts";
 import type { Manifest } from "../../workloads/shared/faults.ts";
 import { deadManSeconds, faultLabels, faultObjectName } from "./chaos-objects.ts";
 import { type RunArgs, startAllowanceSeconds } from "./conventions.ts";

@@ -3,8 +3,8 @@
 import { expect, test } from "vitest";
 import { deadlinesOf } from "../../components/experiment/timing.ts";
 import { playedCells } from "../../experiments/cells.ts";
-import { plannedFaults } from "../../experiments/faults.ts";
 import { experimentId } from "../../experiments/id.ts";
+import { plannedFaults } from "../../experiments/planned-faults.ts";
 import { resolveExperiment, tryResolve } from "../../experiments/resolve.ts";
 import { timelineOf } from "../../experiments/timeline.ts";
 import { projectDir } from "./project.ts";

@@ -1,7 +1,8 @@
 // Faults in a definition: what is wrong with them in words, and where and when they act.
 
 import { expect, test } from "vitest";
-import { plannedFaults, targetedReplicas } from "../../experiments/faults.ts";
+import { targetedReplicas } from "../../experiments/faults.ts";
+import { plannedFaults } from "../../experiments/planned-faults.ts";
 import { resolveExperiment, tryResolve } from "../../experiments/resolve.ts";
 import { projectDir } from "./project.ts";
 

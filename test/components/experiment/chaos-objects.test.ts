@@ -7,7 +7,8 @@ import {
   toTargetSelection,
 } from "../../../components/experiment/chaos-objects.ts";
 import { versions } from "../../../components/versions.ts";
-import { type Fault, faultSchema, isGpuFault, plannedFaults } from "../../../experiments/faults.ts";
+import { type Fault, faultSchema, isGpuFault } from "../../../experiments/faults.ts";
+import { plannedFaults } from "../../../experiments/planned-faults.ts";
 import { resolveExperiment } from "../../../experiments/resolve.ts";
 import type { Manifest } from "../../../workloads/shared/faults.ts";
 import { projectDir } from "../../experiments/project.ts";
