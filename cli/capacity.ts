@@ -1,4 +1,5 @@
 // `llmeval capacity`: what the platform asks of each node, and what is left for models.
+import { parseQuantity } from "../components/quantity.ts";
 import type { KubeClient } from "../workloads/shared/kube.ts";
 
 /** Amounts of one resource name each: CPU in cores, memory in bytes, the rest in pieces. */
@@ -132,29 +133,7 @@ function podAmounts(pod: PlacedPod, kind: keyof ResourceList): Amounts {
 }
 
 function toAmounts(list: Readonly<Record<string, string>>): Amounts {
-  return Object.fromEntries(Object.entries(list).map(([key, quantity]) => [key, toNumber(quantity)]));
-}
-
-const factors: Readonly<Record<string, number>> = {
-  n: 1e-9,
-  u: 1e-6,
-  m: 1e-3,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-};
-
-/** A Kubernetes quantity as a number. */
-export function toNumber(quantity: string): number {
-  const [, digits = "", suffix = ""] = /^([\d.eE+-]*\d\.?)([a-zA-Z]*)$/.exec(quantity) ?? [];
-  return Number(digits) * (suffix === "" ? 1 : (factors[suffix] ?? Number.NaN));
+  return Object.fromEntries(Object.entries(list).map(([key, quantity]) => [key, parseQuantity(quantity)]));
 }
 
 function sum(all: readonly Amounts[]): Amounts {

@@ -18,10 +18,7 @@ export async function fetchResults(
   connect: () => Promise<KubeClient>,
 ): Promise<void> {
   const progress = new Progress(access.progressSeconds);
-  if (await isComplete(output, access.experimentId)) {
-    progress.always(`${access.experimentId} is fetched already, all files verified`);
-    return deliver(output, access.experimentId);
-  }
+  if (await deliverFetched(access, output, progress)) return;
   const kube = await connect();
   const reader = new ResultsReader(kube, access.namespace, access.experimentId);
   const manifest = await reader.text("manifest.json");
@@ -58,8 +55,20 @@ export async function deliver(output: string, experimentId: string, loadFailure?
   );
 }
 
+/** Delivers what is on disk already, whole; false where it is not. */
+export async function deliverFetched(
+  { experimentId }: ClusterAccess,
+  output: string,
+  progress: Progress,
+): Promise<boolean> {
+  if (!(await isComplete(output, experimentId))) return false;
+  progress.always(`${experimentId} is fetched already, all files verified`);
+  await deliver(output, experimentId);
+  return true;
+}
+
 /** True where the folder holds every file of a complete run's manifest, unchanged. */
-export async function isComplete(output: string, experimentId: string): Promise<boolean> {
+async function isComplete(output: string, experimentId: string): Promise<boolean> {
   const folder = join(output, experimentId);
   let manifest: Manifest | undefined;
   try {

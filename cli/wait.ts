@@ -6,7 +6,7 @@ import type { LoadReport, Timeline } from "../workloads/shared/rows.ts";
 import { rfc3339 } from "../workloads/shared/time.ts";
 import { found, type Look, missing, waitFor } from "../workloads/shared/wait.ts";
 import { type ClusterAccess, ResultsReader, Tolerance } from "./connect.ts";
-import { deliver, fetchInto, isComplete } from "./fetch.ts";
+import { deliver, deliverFetched, fetchInto } from "./fetch.ts";
 import { lastLines, lookInCommands } from "./look-in.ts";
 import { Progress } from "./progress.ts";
 import { Namespace, progressLine } from "./state.ts";
@@ -99,10 +99,7 @@ export async function waitForResults(
   connect: () => Promise<KubeClient>,
 ): Promise<void> {
   const progress = new Progress(access.progressSeconds);
-  if (await isComplete(output, access.experimentId)) {
-    progress.always(`${access.experimentId} is fetched already, all files verified`);
-    return deliver(output, access.experimentId);
-  }
+  if (await deliverFetched(access, output, progress)) return;
   const kube = await connect();
   const reader = new ResultsReader(kube, access.namespace, access.experimentId);
   const tolerance = new Tolerance();

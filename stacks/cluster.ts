@@ -13,13 +13,8 @@ import {
 import { ChaosMesh } from "../components/cluster/chaos-mesh.ts";
 import { chartsOf } from "../components/cluster/charts/chart.ts";
 import { ensureCharts } from "../components/cluster/charts/charts-cache.ts";
-import {
-  type ClusterConfig,
-  clusterConfigSchema,
-  toAccelerators,
-  withoutHosts,
-} from "../components/cluster/config.ts";
-import { GpuOperator } from "../components/cluster/gpu-operator.ts";
+import { type ClusterConfig, toAccelerators } from "../components/cluster/config.ts";
+import { GpuOperator } from "../components/cluster/gpu/gpu-operator.ts";
 import { K3s } from "../components/cluster/hosts/k3s.ts";
 import { defaultServiceCidr, hostsOf, k3sStorageClass } from "../components/cluster/hosts/k3s-config.ts";
 import { resolvePath, type SshContext } from "../components/cluster/hosts/ssh.ts";
@@ -38,20 +33,9 @@ import type { ScrapedPart } from "../components/cluster/observability/platform-j
 import { Prometheus, prometheusUrl } from "../components/cluster/observability/prometheus.ts";
 import { Rbac, toOperators } from "../components/cluster/rbac.ts";
 import type { Subject } from "../components/cluster/rbac-rules.ts";
-import { didYouMean, parseConfig, parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";
-
-/** Every `llmeval:` key of a cluster's stack, with what it is for. */
-const stackKeys: Readonly<Record<string, string>> = {
-  kind: "cluster",
-  cluster: "name of a file in configs/clusters/",
-  kubeconfig: "path of a kubeconfig, to use an existing cluster instead of installing K3s",
-  protectData: "false before a destroy that shall delete data too; wins over the file's protectData",
-  k3sToken: "secret; the token with which servers join, where it is not to be generated",
-  grafanaPassword: "secret; the password of Grafana's user admin, where it is not to be generated",
-  entryPassword: "secret; the password of the entry's user, where it is not to be generated",
-};
+import { checkStackKeys, readClusterConfig } from "./cluster-settings.ts";
 
 export interface ClusterOutputs {
   readonly kubeconfig: pulumi.Output<string>;
@@ -66,8 +50,6 @@ export interface ClusterOutputs {
   /** Passwords by part; absent where a part is off or asks for none. */
   readonly passwords: Readonly<Record<string, pulumi.Output<string> | undefined>>;
 }
-
-const clustersDir = "configs/clusters";
 
 /** Builds the stack and returns its outputs. Paths in the configuration are relative to the project's folder. */
 export async function clusterStack(
@@ -351,57 +333,4 @@ function existingCluster(kubeconfigFile: string, context: SshContext): Cluster {
     const unknown = pulumi.output(pulumi.unknown as unknown as string);
     return { kubeconfig: unknown, apiServer: unknown };
   }
-}
-
-function checkStackKeys(): void {
-  const prefix = "llmeval:";
-  const known = Object.keys(stackKeys);
-  const lines = Object.keys(pulumi.runtime.allConfig())
-    .filter((key) => key.startsWith(prefix))
-    .map((key) => key.slice(prefix.length))
-    .filter((key) => !known.includes(key))
-    .sort()
-    .map(
-      (key) =>
-        `  - ${prefix}${key}: unknown key; ${didYouMean(key, known)}remove it by: pulumi config rm ${prefix}${key}`,
-    );
-  if (lines.length > 0) {
-    const allowed = Object.entries(stackKeys).map(([key, meaning]) => `  ${prefix}${key}: ${meaning}`);
-    throw new UserError(
-      `Pulumi.${pulumi.getStack()}.yaml: ${lines.length} problem${lines.length === 1 ? "" : "s"}\n${lines.join("\n")}\n` +
-        `allowed:\n${allowed.join("\n")}`,
-    );
-  }
-}
-
-/** The configuration named by `llmeval:cluster`; with an existing cluster the defaults do when none is named. */
-function readClusterConfig(
-  cluster: string | undefined,
-  existing: boolean,
-  projectDir: string,
-): { name?: string; file: string; config: ClusterConfig } {
-  const known = fs
-    .readdirSync(path.join(projectDir, clustersDir))
-    .filter((file) => file.endsWith(".yaml"))
-    .map((file) => file.slice(0, -".yaml".length))
-    .sort();
-  if (cluster === undefined) {
-    if (!existing) {
-      throw new UserError(
-        `llmeval:cluster is not set in Pulumi.${pulumi.getStack()}.yaml; run \`pulumi config set llmeval:cluster <name>\` ` +
-          `with one of ${known.join(", ")} (files in ${clustersDir}/)`,
-      );
-    }
-    const file = "(defaults)";
-    return { file, config: parseConfig(clusterConfigSchema, {}, { file }) };
-  }
-  if (!known.includes(cluster)) {
-    throw new UserError(
-      `Pulumi.${pulumi.getStack()}.yaml: llmeval:cluster is "${cluster}", but there is no ${clustersDir}/${cluster}.yaml; ` +
-        `${didYouMean(cluster, known)}available: ${known.join(", ")}`,
-    );
-  }
-  const file = `${clustersDir}/${cluster}.yaml`;
-  const config = parseConfigFile(clusterConfigSchema, path.join(projectDir, file), file);
-  return { name: cluster, file, config: existing ? withoutHosts(config, file) : config };
 }

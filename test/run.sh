@@ -71,7 +71,10 @@ for name in "${@:-checks go python unit previews lab}"; do
       # Most of these wait for programs that they started: one worker for each processor would leave them idle.
       unit) vitest_project unit --maxWorkers="$(($(nproc) + 1))" ;;
       previews) part "preview of every stack without a cluster" quietly test/preview.sh ;;
-      lab) vitest_project lab ;;
+      lab)
+        vitest_project lab
+        vitest_project lab-shared
+        ;;
       *) printf 'unknown part %s\n' "$each" && count 0 1 ;;
     esac
   done

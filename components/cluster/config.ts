@@ -5,7 +5,7 @@ import * as z from "zod";
 import { UserError } from "../errors.ts";
 import { chaosMeshSchema } from "./chaos-mesh.ts";
 import { kubernetesProblems } from "./compatibility.ts";
-import { gpuOperatorSchema } from "./gpu-operator.ts";
+import { gpuOperatorSchema } from "./gpu/gpu-operator-config.ts";
 import { hostsOf, k3sSchema, k3sStorageClass } from "./hosts/k3s-config.ts";
 import { kuberaySchema } from "./kuberay.ts";
 import { ciliumSchema } from "./network/cilium.ts";

@@ -151,6 +151,7 @@ export class Experiment extends pulumi.ComponentResource {
   #engine(name: string, args: ExperimentArgs, granted: pulumi.ComponentResourceOptions): RayService[] {
     const { namespace, resolved, images, debug = false } = args;
     if (resolved.engine === "existing") return [];
+    const { otlpGrpc: grpc, otlpHttp: http } = args.stackInfo.endpoints ?? {};
     return [
       new RayService(
         `${name}-ray`,
@@ -161,6 +162,7 @@ export class Experiment extends pulumi.ComponentResource {
           serviceAccount: serviceAccounts.ray,
           rayVersion: args.rayVersion,
           debug,
+          ...(grpc === undefined || http === undefined ? {} : { otlp: { grpc, http } }),
           ...(args.huggingFaceToken === undefined ? {} : { huggingFaceToken: args.huggingFaceToken }),
         },
         granted,

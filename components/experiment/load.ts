@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf, physicalName } from "../naming.ts";
+import { parseQuantity } from "../quantity.ts";
 import { serviceAccounts } from "./access.ts";
 import {
   configPath,
@@ -24,6 +25,10 @@ export interface LoadArgs extends RunArgs {
   readonly runConfig: string;
 }
 
+// The generator lets its heap grow to five times what it holds (workloads/load/main.go); from here on Go's collector
+// keeps it below the container's limit, which also counts what is not Go's heap: stacks of threads, the page cache.
+const goMemoryShare = 0.8;
+
 export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec {
   const { resolved, experimentId } = args;
   return jobSpec({
@@ -34,7 +39,10 @@ export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec 
       container: "load",
       image: args.image,
       args: ["run", args.debug === true ? "--verbose" : "--quiet", `${configPath}/script.js`],
-      env: { LLMEVAL_LOAD_SPEC: `${configPath}/load.json` },
+      env: {
+        LLMEVAL_LOAD_SPEC: `${configPath}/load.json`,
+        GOMEMLIMIT: String(Math.floor(goMemoryShare * parseQuantity(resolved.resources.load.memory))),
+      },
       resources: resolved.resources.load,
       serviceAccount: serviceAccounts.load,
       usesApi: false,

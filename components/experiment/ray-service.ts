@@ -1,11 +1,12 @@
 // The engine under test: a RayService that serves one model with one worker group per replica. The head serves nothing.
 
 import * as pulumi from "@pulumi/pulumi";
-import { stringify } from "yaml";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
+import { parseQuantity } from "../quantity.ts";
 import { ports, rayServiceName, resourcesOf } from "./conventions.ts";
+import { type Otlp, toServeConfig } from "./serve-config.ts";
 
 export interface RayServiceArgs {
   readonly namespace: string;
@@ -25,6 +26,11 @@ export interface RayServiceArgs {
    * @default - none; only models that are free to download
    */
   readonly huggingFaceToken?: pulumi.Input<string>;
+  /**
+   * Where the engine sends a span for each request.
+   * @default - none are sent
+   */
+  readonly otlp?: Otlp;
 }
 
 type PodTemplate = k8s.types.input.core.v1.PodTemplateSpec;
@@ -47,33 +53,6 @@ const raySessions = {
 /** Value of Serve's custom resource: each worker of the stand-in offers one, each replica takes one. */
 const replicaSlot = { replica_slot: 1 };
 
-/** What Ray Serve deploys, as the text that the RayService carries. */
-export function toServeConfig(experiment: ResolvedExperiment, debug = false): string {
-  const application =
-    experiment.engine === "vllm"
-      ? {
-          name: rayServiceName,
-          import_path: "ray.serve.llm:build_openai_app",
-          route_prefix: "/",
-          args: { llm_configs: [toLlmConfig(experiment)] },
-        }
-      : {
-          name: rayServiceName,
-          import_path: "serve_simulator:build_app",
-          route_prefix: "/",
-          args: toSimulatorArgs(experiment),
-        };
-  return stringify(
-    {
-      proxy_location: "EveryNode",
-      http_options: { host: "0.0.0.0", port: ports.serve },
-      ...(debug ? { logging_config: { log_level: "DEBUG" } } : {}),
-      applications: [application],
-    },
-    { lineWidth: 0 },
-  );
-}
-
 /** The simulator shares a few cores with all else: the smallest object store, no log tailing (Ray drops "false"). */
 const frugalStartParams = { "object-store-memory": "78643200", "include-log-monitor": "no" } as const;
 
@@ -90,50 +69,6 @@ const frugalEnv = {
   RAY_prestart_worker_first_driver: "0",
 } as const;
 
-/** One entry of `llm_configs` of ray.serve.llm. */
-function toLlmConfig(experiment: ResolvedExperiment): Record<string, unknown> {
-  const { model, parallelism, serve, vllm } = experiment;
-  const accelerators = parallelism.tensorParallelism * parallelism.pipelineParallelism;
-  return {
-    model_loading_config: { model_id: experiment.modelId, model_source: model.source },
-    engine_kwargs: {
-      ...vllm.arguments,
-      dtype: model.dtype,
-      max_model_len: model.maxModelLen,
-      tensor_parallel_size: parallelism.tensorParallelism,
-      pipeline_parallel_size: parallelism.pipelineParallelism,
-    },
-    // Replicas are independent; data_parallel_size would gang them so that none could fail alone.
-    deployment_config: {
-      num_replicas: parallelism.dataParallelism,
-      max_ongoing_requests: serve.maxOngoingRequests,
-    },
-    ...(vllm.acceleratorType === null ? {} : { accelerator_type: vllm.acceleratorType }),
-    placement_group_config: {
-      bundles: Array.from({ length: accelerators }, () => ({ CPU: 1, GPU: 1 })),
-      strategy: parallelism.placementStrategy,
-    },
-    experimental_configs: { stream_batching_interval_ms: serve.streamBatchingIntervalMs },
-    log_engine_metrics: true,
-  };
-}
-
-function toSimulatorArgs(experiment: ResolvedExperiment): Record<string, unknown> {
-  const { simulator } = experiment;
-  return {
-    model: experiment.modelId,
-    replicas: experiment.parallelism.dataParallelism,
-    max_ongoing_requests: experiment.serve.maxOngoingRequests,
-    simulator: {
-      time_to_first_token_ms: simulator.timeToFirstTokenMs,
-      inter_token_latency_ms: simulator.interTokenLatencyMs,
-      max_num_seqs: simulator.maxNumSeqs,
-      max_model_len: experiment.model.maxModelLen,
-      seed: simulator.seed,
-    },
-  };
-}
-
 /** The whole spec of the RayService. */
 export function toRayServiceSpec(args: Omit<RayServiceArgs, "namespace">): Record<string, unknown> {
   const { experiment } = args;
@@ -145,7 +80,7 @@ export function toRayServiceSpec(args: Omit<RayServiceArgs, "namespace">): Recor
     // A second cluster next to the first would need twice the accelerators; a changed spec replaces the object.
     upgradeStrategy: { type: "None" },
     excludeHeadPodFromServeSvc: true,
-    serveConfigV2: toServeConfig(experiment, args.debug),
+    serveConfigV2: toServeConfig(experiment, args),
     rayClusterConfig: {
       rayVersion: args.rayVersion,
       headGroupSpec: {
@@ -171,7 +106,7 @@ export function toRayServiceSpec(args: Omit<RayServiceArgs, "namespace">): Recor
 }
 
 function workerStartParams(experiment: ResolvedExperiment): Record<string, string> {
-  const cpus = String(Math.max(1, Math.ceil(cores(experiment.resources.worker.cpu))));
+  const cpus = String(Math.max(1, Math.ceil(parseQuantity(experiment.resources.worker.cpu))));
   return experiment.engine === "vllm"
     ? { "num-cpus": cpus, "num-gpus": String(experiment.parallelism.acceleratorsPerPod) }
     : // The operator puts the value into a shell command: the outer quotes are the shell's.
@@ -252,6 +187,14 @@ function podTemplate(
 }
 
 function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
+  const { otlp } = args;
+  // vLLM has its address from its arguments.
+  const tracing: Record<string, string> =
+    otlp === undefined
+      ? {}
+      : args.experiment.engine === "vllm"
+        ? { OTEL_SERVICE_NAME: "vllm", OTEL_EXPORTER_OTLP_TRACES_INSECURE: "true" }
+        : { OTEL_SERVICE_NAME: "llm-d-inference-sim", OTEL_EXPORTER_OTLP_ENDPOINT: otlp.http };
   const frugal: Record<string, string> = args.experiment.engine === "vllm" ? {} : frugalEnv;
   const verbose: Record<string, string> =
     args.debug !== true
@@ -261,18 +204,13 @@ function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
         : { RAY_SERVE_LOG_TO_STDERR: "1" };
   return [
     { name: "RAY_USAGE_STATS_ENABLED", value: "0" },
-    ...Object.entries({ ...frugal, ...verbose }).map(([name, value]) => ({ name, value })),
+    ...Object.entries({ ...frugal, ...tracing, ...verbose }).map(([name, value]) => ({ name, value })),
     // Ray's own killer would act before the kernel does, and hide what a memory fault does.
     { name: "RAY_memory_monitor_refresh_ms", value: "0" },
     ...(args.huggingFaceToken === undefined
       ? []
       : [{ name: "HF_TOKEN", valueFrom: { secretKeyRef: { name: tokenSecret, key: tokenKey } } }]),
   ];
-}
-
-/** Cores of a CPU quantity, e.g. 0.5 of "500m". */
-export function cores(quantity: string): number {
-  return quantity.endsWith("m") ? Number(quantity.slice(0, -1)) / 1000 : Number(quantity);
 }
 
 export class RayService extends pulumi.ComponentResource {

@@ -102,7 +102,7 @@ rm "$ray"/dashboard/modules/{data/data,event/event,job/job,metrics/metrics,state
 find "$out/opt/ray" -depth -type d -name tests -exec rm -rf {} +
 
 install -d "$out/opt/serve-simulator"
-install -m 644 "$application"/{proxy,simulator,serve_simulator}.py "$out/opt/serve-simulator/"
+install -m 644 "$application"/*.py "$out/opt/serve-simulator/"
 install -m 755 "$simulator" "$out/usr/local/bin/llm-d-inference-sim"
 # Found without any variable, so that KubeRay's plain `bash -c -- "ray start ..."` works under every image config.
 echo /opt/serve-simulator >"$out/opt/ray/lib/python3.11/site-packages/serve-simulator.pth"

@@ -1,12 +1,6 @@
 // What the platform costs per node, counted as the scheduler counts.
 import { expect, test } from "vitest";
-import {
-  type CapacityNode,
-  formatCapacity,
-  type PlacedPod,
-  toCapacity,
-  toNumber,
-} from "../../cli/capacity.ts";
+import { type CapacityNode, formatCapacity, type PlacedPod, toCapacity } from "../../cli/capacity.ts";
 
 const container = (requests: Record<string, string>, limits: Record<string, string> = {}) => ({
   resources: { requests, limits },
@@ -56,15 +50,4 @@ test("the table", () => {
                left for models      55.85       463.8               7
     "
   `);
-});
-
-test.each([
-  ["1", 1],
-  ["250m", 0.25],
-  ["1.5Gi", 1.5 * 2 ** 30],
-  ["2e3", 2000],
-  ["128974848", 128974848],
-  ["129M", 129e6],
-])("the quantity %s", (quantity, number) => {
-  expect(toNumber(quantity)).toBe(number);
 });

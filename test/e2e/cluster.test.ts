@@ -7,24 +7,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { clusterConfigSchema } from "../../components/cluster/config.ts";
-import {
-  commandOf,
-  type Host,
-  hostState,
-  Project,
-  repository,
-  run,
-  ssh,
-  threeHosts,
-  until,
-} from "./support.ts";
+import { clusterHosts, commandOf, type Host, hostState, Project, repository, ssh, until } from "./support.ts";
 
 const stack = "k3s";
 const up = ["--yes", "--skip-preview"];
 const unchanged = [...up, "--expect-no-changes"];
 const limit = { timeoutMs: 240_000 };
 const fails = { timeoutMs: 120_000, expectedCode: 1 };
-const all = Object.keys(threeHosts) as Host[];
+const all = Object.keys(clusterHosts) as (keyof typeof clusterHosts)[];
 
 /** Sections of the configuration that install something in the cluster: those with a mode. Here only K3s counts. */
 const inClusterParts = Object.entries(clusterConfigSchema.shape)
@@ -54,15 +44,15 @@ interface Node {
   };
 }
 
-const server: HostInput = { name: "server-1", address: threeHosts["server-1"] };
+const server: HostInput = { name: "server-2", address: clusterHosts["server-2"] };
 const agent1: HostInput = {
   name: "agent-1",
-  address: threeHosts["agent-1"],
+  address: clusterHosts["agent-1"],
   labels: { "llmeval.io/role": "gpu" },
 };
 const agent2: HostInput = {
   name: "agent-2",
-  address: threeHosts["agent-2"],
+  address: clusterHosts["agent-2"],
   labels: { tier: "a", zone: "x" },
   taints: ["gpu=yes:NoSchedule"],
 };
@@ -132,8 +122,6 @@ function wordsOf(output: string): string[] {
 
 beforeAll(async () => {
   project = new Project();
-  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
-  await run(join(repository, "lab/up.sh"), ["2"], { timeoutMs: 180_000 });
   for (const host of all) pristine.set(host, await hostState(host));
   expect(inClusterParts).toContain("prometheus");
   await project.init(stack, {
@@ -145,14 +133,13 @@ beforeAll(async () => {
 
 afterAll(async () => {
   project?.dispose();
-  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
 });
 
 test("what is wrong with any host is one report, and no host is touched", async () => {
   await ssh("agent-2", "mkdir -p /var/lib/rancher && mount -t tmpfs -o size=64m tmpfs /var/lib/rancher");
-  await ssh("server-1", "systemd-run --quiet --collect --unit=squatter socat TCP-LISTEN:6443,fork /dev/null");
+  await ssh("server-2", "systemd-run --quiet --collect --unit=squatter socat TCP-LISTEN:6443,fork /dev/null");
   const known = readFileSync(join(repository, ".lab/ssh/known_hosts"), "utf8");
-  const ownKey = known.split("\n").find((line) => line.startsWith(`${threeHosts["server-1"]} `)) ?? "";
+  const ownKey = known.split("\n").find((line) => line.startsWith(`${clusterHosts["server-2"]} `)) ?? "";
   const hostKey = ownKey.split(" ").slice(1).join(" ");
   const gone = { name: "agent-3", address: "10.89.77.99", hostKey };
   configure([server], [{ ...agent1, hostKey }, agent2, gone], {
@@ -162,17 +149,17 @@ test("what is wrong with any host is one report, and no host is touched", async 
   expect(wordsOf(output).map((line) => line.replace(/process \d+/, "process PID"))).toMatchInlineSnapshot(`
     [
       "preflight: 4 problems on 4 of 4 hosts; nothing was changed on any host",
-      "- server-1 (10.89.77.11): port 6443, which K3s needs, is taken by socat, process PID",
+      "- server-2 (10.89.77.12): port 6443, which K3s needs, is taken by socat, process PID",
       "- agent-1 (10.89.77.21): shows another host key than the pinned one (ssh-ed25519); compare the fingerprints before you change the pin",
       "- agent-2 (10.89.77.22): 0.1 GiB are free for /var/lib/rancher/k3s, at least 0.5 GiB are needed (k3s.preflight.minFreeDiskGibibytes)",
       "- agent-3 (10.89.77.99): cannot be reached: ssh: connect to host 10.89.77.99 port 22: No route to host",
-      "- server-1, agent-2: uses cgroup v1, which Kubernetes gives up; boot with systemd.unified_cgroup_hierarchy=1",
-      "- server-1, agent-2: no time service runs (chrony, systemd-timesyncd); clocks that drift spoil every measurement",
-      "- server-1, agent-2: at most 20000 files may be open; large Ray clusters need more (65536 or more)",
+      "- server-2, agent-2: uses cgroup v1, which Kubernetes gives up; boot with systemd.unified_cgroup_hierarchy=1",
+      "- server-2, agent-2: no time service runs (chrony, systemd-timesyncd); clocks that drift spoil every measurement",
+      "- server-2, agent-2: at most 20000 files may be open; large Ray clusters need more (65536 or more)",
     ]
   `);
   expect(seconds).toBeLessThan(60);
-  await ssh("server-1", "systemctl stop squatter; systemctl reset-failed squatter || true");
+  await ssh("server-2", "systemctl stop squatter; systemctl reset-failed squatter || true");
   await ssh("agent-2", "umount /var/lib/rancher && rmdir /var/lib/rancher");
   for (const host of all) expect(await hostState(host)).toEqual(pristine.get(host));
 });
@@ -184,8 +171,8 @@ test("a wrong checksum stops at the first server and leaves it as it was", async
     wordsOf(output).map((line) => line.replace(/[0-9a-e][0-9a-f]{63}/, "SHA256")),
   ).toMatchInlineSnapshot(`
     [
-      "server-1: fetching http://10.89.77.1:8080/k3s",
-      "server-1: http://10.89.77.1:8080/k3s has sha256 SHA256, expected ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff; the host was left as it was",
+      "server-2: fetching http://10.89.77.1:8080/k3s",
+      "server-2: http://10.89.77.1:8080/k3s has sha256 SHA256, expected ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff; the host was left as it was",
     ]
   `);
   for (const host of all) expect(await hostState(host)).toEqual(pristine.get(host));
@@ -204,15 +191,15 @@ test("SIGKILL of `pulumi up` at several points of the installation; the next one
     await project.run("pulumi", ["cancel", "--yes", "--stack", stack]);
   }
   await project.pulumi("up", stack, up, limit);
-  expect(await ready()).toEqual(["agent-1", "agent-2", "server-1"]);
+  expect(await ready()).toEqual(["agent-1", "agent-2", "server-2"]);
   await project.pulumi("up", stack, unchanged, limit);
 });
 
 test("tokens are in no state; agents have only theirs", async () => {
   const read = async (host: Host, file: string): Promise<string> =>
     (await ssh(host, `cat /etc/rancher/k3s/${file}`)).stdout.trim();
-  const token = await read("server-1", "token");
-  const agentToken = await read("server-1", "agent-token");
+  const token = await read("server-2", "token");
+  const agentToken = await read("server-2", "agent-token");
   expect(await read("agent-1", "token")).toBe(agentToken);
   expect(agentToken).not.toBe(token);
   for (const secret of [token, agentToken, "PRIVATE KEY", "client-key-data"]) {
@@ -250,31 +237,31 @@ test("a change that does not start is undone on its host, and the error says so"
   expect(output).toMatch(/kubelet ended|unknown flag: --no-such-flag/);
   configure([server], [agent1, agent2]);
   await project.pulumi("up", stack, up, limit);
-  expect(await ready()).toEqual(["agent-1", "agent-2", "server-1"]);
+  expect(await ready()).toEqual(["agent-1", "agent-2", "server-2"]);
 });
 
 test("an agent is removed without a trace; one whose token is refused says so at once", async () => {
   const before = await starts("agent-1");
   configure([server], [agent1]);
   await project.pulumi("up", stack, up, limit);
-  expect(await ready()).toEqual(["agent-1", "server-1"]);
+  expect(await ready()).toEqual(["agent-1", "server-2"]);
   expect(await hostState("agent-2")).toEqual(pristine.get("agent-2"));
 
   // The stand-in keeps tokens as objects of the API and makes them when it starts.
   await ssh(
-    "server-1",
+    "server-2",
     "k3s kubectl -n kube-system delete secret --field-selector type=bootstrap.kubernetes.io/token",
   );
   configure([server], [agent1, agent2]);
   const { output, seconds } = await project.pulumi("up", stack, up, fails);
   expect(wordsOf(output).at(-1)).toMatchInlineSnapshot(
-    `"agent-2: K3s refuses to go on: k3s: token is not accepted by https://10.89.77.11:6443; copy <data-dir>/server/token of that server (journal lines above). The next \`pulumi up\` goes on from here; to clean the host, run /usr/local/bin/llmeval-k3s-agent-uninstall.sh"`,
+    `"agent-2: K3s refuses to go on: k3s: token is not accepted by https://10.89.77.12:6443; copy <data-dir>/server/token of that server (journal lines above). The next \`pulumi up\` goes on from here; to clean the host, run /usr/local/bin/llmeval-k3s-agent-uninstall.sh"`,
   );
   expect(seconds).toBeLessThan(60);
 
-  await ssh("server-1", "systemctl restart k3s");
+  await ssh("server-2", "systemctl restart k3s");
   await project.pulumi("up", stack, up, limit);
-  expect(await ready()).toEqual(["agent-1", "agent-2", "server-1"]);
+  expect(await ready()).toEqual(["agent-1", "agent-2", "server-2"]);
   expect(await starts("agent-1")).toBe(before);
 });
 
@@ -302,11 +289,11 @@ test("an upgrade takes the server first and then one agent at a time, and saves 
     await sleep(200);
   }
   expect(await end, upgrade.tail()).toBe(0);
-  expect(order).toEqual(["server-1", "agent-1", "agent-2"]);
+  expect(order).toEqual(["server-2", "agent-1", "agent-2"]);
   expect([...outOfService]).toEqual(["agent-1", "agent-2"]);
-  expect(await ready()).toEqual(["agent-1", "agent-2", "server-1"]);
+  expect(await ready()).toEqual(["agent-1", "agent-2", "server-2"]);
   // A server alone has no etcd: its datastore is copied while it is stopped.
-  expect((await ssh("server-1", "ls /var/lib/rancher/k3s/server")).stdout).toContain(
+  expect((await ssh("server-2", "ls /var/lib/rancher/k3s/server")).stdout).toContain(
     "llmeval-before-upgrade",
   );
   await project.pulumi("up", stack, unchanged, limit);
@@ -318,20 +305,20 @@ test("destroy leaves the hosts as they were", async () => {
 });
 
 test("three servers, through a jump host: the API answers when one of them is gone", async () => {
-  const servers = all.map((host, index) => ({ name: `server-${index + 1}`, address: threeHosts[host] }));
-  const through = { ssh: { jumpHost: { address: threeHosts["agent-2"] } } };
+  const servers = all.map((host, index) => ({ name: `server-${index + 1}`, address: clusterHosts[host] }));
+  const through = { ssh: { jumpHost: { address: clusterHosts["agent-2"] } } };
   configure(servers, [], through);
   await project.pulumi("up", stack, up, limit);
   expect(await ready()).toEqual(["server-1", "server-2", "server-3"]);
   await project.pulumi("up", stack, unchanged, limit);
 
-  await ssh("server-1", "systemctl kill --signal=KILL k3s; systemctl stop k3s");
-  const second = [`--server=https://${threeHosts["agent-1"]}:6443`, "get", "nodes"];
+  await ssh("server-2", "systemctl kill --signal=KILL k3s; systemctl stop k3s");
+  const second = [`--server=https://${clusterHosts["agent-1"]}:6443`, "get", "nodes"];
   await until("the API server of server-2 to answer", 60, async () => {
     const { items } = await project.kubectl<{ readonly items: readonly Node[] }>(...second);
     return items.length === 3 ? undefined : `it knows ${items.length} nodes`;
   });
-  await ssh("server-1", "systemctl start k3s");
+  await ssh("server-2", "systemctl start k3s");
   await until("server-1 to be back", 60, async () =>
     (await ready()).includes("server-1") ? undefined : "it is not Ready",
   );
@@ -340,7 +327,7 @@ test("three servers, through a jump host: the API answers when one of them is go
   const { output } = await project.pulumi("up", stack, up, limit);
   const restarts = output.matchAll(/(server-\d): restarting k3s with the new configuration/g);
   expect([...new Set([...restarts].map(([, host]) => host))]).toEqual(["server-1", "server-2", "server-3"]);
-  const snapshots = await ssh("server-1", "ls /var/lib/rancher/k3s/server/db/snapshots");
+  const snapshots = await ssh("server-2", "ls /var/lib/rancher/k3s/server/db/snapshots");
   expect(snapshots.stdout).toMatch(/^llmeval-before-upgrade/);
   await project.pulumi("destroy", stack, up, limit);
   for (const host of all) expect(await hostState(host)).toEqual(pristine.get(host));

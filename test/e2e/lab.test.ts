@@ -11,16 +11,18 @@ import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { Manifest, Quality, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
 import { logLines, sendSpan, targets, unknownMetrics, wrongAnswers } from "./platform.ts";
 import { rbacCases, rbacOfCases } from "./rbac-cases.ts";
+import { playStepByStep } from "./step-by-step.ts";
 import {
   commandOf,
   type Host,
   hostState,
   hosts,
+  lab,
   Project,
   Running,
   readJson,
+  readRows,
   repository,
-  run,
   sha256,
   ssh,
   until,
@@ -60,9 +62,6 @@ interface Pod extends Named {
     }[];
   };
 }
-
-const lab = (script: "up.sh" | "down.sh", ...args: string[]) =>
-  run(join(repository, "lab", script), args, { timeoutMs: 180_000 });
 
 /** The pids of the lab's processes and when its facts were last written. */
 function labState(): Record<string, string> {
@@ -144,6 +143,13 @@ async function jobs(): Promise<string[]> {
   return items.map(({ metadata }) => `${metadata.name} ${metadata.uid}`).sort();
 }
 
+/** The requests that the engine sent a span for. */
+function requestsWithSpan(folder: string): string[] {
+  const lines = gunzipSync(readFileSync(join(folder, "traces/spans.jsonl.gz"))).toString();
+  const id = /"key":"gen_ai\.request\.id","value":\{"stringValue":"([^"]+)"/g;
+  return [...lines.matchAll(id)].map(([, requestId = ""]) => requestId).sort();
+}
+
 /** Reads fetched results and checks that they are whole: every file of the manifest, every row, no failed check of the data. */
 function checkResults(id: string): Timeline {
   const folder = project.file(join("fetched", id));
@@ -161,13 +167,11 @@ function checkResults(id: string): Timeline {
   });
   expect(telling).toEqual([]);
 
-  const rows = readFileSync(join(folder, "load/requests.jsonl"), "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as RequestRow);
+  const rows = readRows<RequestRow>(join(folder, "load/requests.jsonl"));
   expect(rows).toHaveLength(requestsOfSmoke);
   expect(new Set(rows.map(({ requestId }) => requestId)).size).toBe(requestsOfSmoke);
   expect(rows.filter(({ status }) => status !== "ok")).toEqual([]);
+  expect(requestsWithSpan(folder)).toEqual(rows.map(({ requestId }) => requestId).sort());
 
   const summary = readJson<Summary>(join(folder, "summary.json"));
   expect(summary.measurementOf).toBe("stand-in");
@@ -516,6 +520,10 @@ test("an existing cluster is used through its kubeconfig, without K3s", async ()
   expect(new Set(steps.map(({ op }) => op))).toEqual(new Set(["create"]));
   expect(steps.filter(({ urn }) => /K3s|command:/.test(urn))).toEqual([]);
   expect(steps.filter(({ urn }) => urn.includes("Deployment")).length).toBeGreaterThan(0);
+});
+
+test("deploy, benchmark, collect, delete: each step alone, on an engine that is there already", async () => {
+  await playStepByStep(project);
 });
 
 test("destroy of the experiment removes its namespace; the results on disk stay", async () => {

@@ -13,7 +13,7 @@ import type { ResolvedExperiment } from "../../experiments/schema.ts";
 import { timelineOf } from "../../experiments/timeline.ts";
 import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { LoadReport, Manifest, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
-import { Project, type Running, readJson, repository, run, sha256, ssh, until } from "./support.ts";
+import { Project, type Running, readJson, sha256, ssh, until } from "./support.ts";
 
 const up = ["--yes", "--skip-preview"];
 const limit = { timeoutMs: 240_000 };
@@ -208,8 +208,6 @@ async function nothingIsLeft(): Promise<void> {
 
 beforeAll(async () => {
   project = new Project();
-  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
-  await run(join(repository, "lab/up.sh"), ["0"], { timeoutMs: 180_000 });
   const file = project.file("configs/clusters/lab.yaml");
   const off = partsOff.map((part) => `${part}: { mode: off }`).join("\n");
   const kept = readFileSync(file, "utf8").replace(
@@ -232,7 +230,6 @@ afterAll(async () => {
     `reliability: pulumi up cut in ${cutIn.length} phases (${cutIn.join(", ")}); results lost: ${lost}; faults left behind: ${faultsLeft}\n`,
   );
   project?.dispose();
-  await run(join(repository, "lab/down.sh"), [], { timeoutMs: 180_000 });
 });
 
 test("SIGKILL of `pulumi up` in every phase loses nothing; an experiment beside it notices nothing", async () => {

@@ -168,7 +168,7 @@ export interface Result {
 }
 
 /** Runs a command to its end and fails, with the end of its output, where it ends otherwise than expected. */
-export async function run(command: string, args: readonly string[], options: RunOptions): Promise<Result> {
+async function run(command: string, args: readonly string[], options: RunOptions): Promise<Result> {
   const began = performance.now();
   const running = new Running(command, args, options);
   const code = await running.end(options.timeoutMs);
@@ -306,11 +306,21 @@ function operation(verb: string, stack: string, args: readonly string[]): string
   return [verb, "-s", stack, "--non-interactive", "--color", "never", ...args];
 }
 
-/** The hosts of `lab/up.sh 1`. */
+/** Those that experiments run on: `lab/up.sh 1`. */
 export const hosts = { "server-1": "10.89.77.11", "agent-1": "10.89.77.21" } as const;
-/** Those of `lab/up.sh 2`. */
-export const threeHosts = { ...hosts, "agent-2": "10.89.77.22" } as const;
-export type Host = keyof typeof threeHosts;
+/** Those that cluster.test.ts turns into clusters, beside an experiment on server-1: `lab/up.sh 2 2`. */
+export const clusterHosts = {
+  "server-2": "10.89.77.12",
+  "agent-1": hosts["agent-1"],
+  "agent-2": "10.89.77.22",
+} as const;
+const allHosts = { ...hosts, ...clusterHosts };
+export type Host = keyof typeof allHosts;
+
+/** Starts the lab (with so many agents and servers) or removes it. */
+export function lab(script: "up.sh" | "down.sh", ...args: string[]): Promise<Result> {
+  return run(join(repository, "lab", script), args, { timeoutMs: 180_000 });
+}
 
 /** Runs a script as root on a host of the lab. */
 export function ssh(host: Host, script: string, options: Partial<RunOptions> = {}): Promise<Result> {
@@ -326,7 +336,7 @@ export function ssh(host: Host, script: string, options: Partial<RunOptions> = {
     "-o",
     "ConnectTimeout=3",
   ];
-  return run("ssh", [...client, `root@${threeHosts[host]}`, "sh -s"], {
+  return run("ssh", [...client, `root@${allHosts[host]}`, "sh -s"], {
     timeoutMs: 60_000,
     stdin: script,
     ...options,
@@ -357,6 +367,14 @@ find /sys/fs/cgroup -type d -name 'k3s*' -o -type d -name 'kubepods*'
 
 export function readJson<T>(file: string): T {
   return JSON.parse(readFileSync(file, "utf8")) as T;
+}
+
+/** The rows of a file of JSON lines. */
+export function readRows<T>(file: string): T[] {
+  return readFileSync(file, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as T);
 }
 
 export function sha256(file: string): string {

@@ -5,7 +5,9 @@ Standard library only.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 Message = MutableMapping[str, Any]
@@ -22,6 +24,7 @@ ROUTES = {
     ("GET", "/v1/models"),
     ("GET", "/health"),
 }
+TOKEN_PATHS = {"/v1/chat/completions", "/v1/completions"}
 
 # Meant for one connection only (RFC 9110, 7.6.1), or set anew by this client.
 HOP_BY_HOP = {
@@ -47,14 +50,72 @@ class UpstreamError(Exception):
     """The engine cannot be reached, or its answer broke off."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One request for tokens and what became of it, as seen from in front of the engine."""
+
+    request_id: str
+    """The client's x-request-id; empty where it sent none."""
+    status: int | None
+    """The engine's HTTP status; None where there was no answer."""
+    start_unix_ns: int
+    first_chunk_unix_ns: int | None
+    end_unix_ns: int
+    complete: bool
+    """False where the client left or the engine broke off."""
+
+
+OnAnswer = Callable[[Answer], None]
+
+
+class _Watch:
+    """Stamps one request: its start by the wall clock, the rest by a clock that never jumps."""
+
+    def __init__(self, scope: Message) -> None:
+        self._start_unix_ns = time.time_ns()
+        self._start_ns = time.perf_counter_ns()
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        self._request_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        self._first_chunk_unix_ns: int | None = None
+        self._status: int | None = None
+
+    def _now(self) -> int:
+        return self._start_unix_ns + time.perf_counter_ns() - self._start_ns
+
+    def head(self, status: int) -> None:
+        self._status = status
+
+    def chunk(self) -> None:
+        if self._first_chunk_unix_ns is None:
+            self._first_chunk_unix_ns = self._now()
+
+    def answer(self, complete: bool) -> Answer:
+        return Answer(
+            self._request_id,
+            self._status,
+            self._start_unix_ns,
+            self._first_chunk_unix_ns,
+            self._now(),
+            complete,
+        )
+
+
 class EngineProxy:
     """Forwards to 127.0.0.1:`port`.
 
     One connection for each request: nothing stale, and closing it cancels.
     """
 
-    def __init__(self, port: int, replica: str, engine: str, version: str) -> None:
+    def __init__(
+        self,
+        port: int,
+        replica: str,
+        engine: str,
+        version: str,
+        on_answer: OnAnswer | None = None,
+    ) -> None:
         self._port = port
+        self._on_answer = on_answer
         self._host = b"127.0.0.1:%d" % port
         self._version = {"version": f"{engine} {version}", "replica": replica}
         self._marks: Headers = [
@@ -85,9 +146,11 @@ class EngineProxy:
             return
         # A client that goes away cuts the engine's connection too: the read below fails then.
         watcher = asyncio.create_task(_abort_on_disconnect(receive, writer))
+        watch = _Watch(scope)
+        complete = False
         try:
             writer.write(self._request_head(scope, len(body)) + body)
-            await self._relay(reader, send)
+            complete = await self._relay(reader, send, watch)
         except (OSError, asyncio.IncompleteReadError, UpstreamError) as error:
             if not watcher.done():
                 # Raised, not ended: the client must see a broken stream, never a short
@@ -96,14 +159,20 @@ class EngineProxy:
         finally:
             watcher.cancel()
             writer.transport.abort()
+            if self._on_answer is not None and scope["path"] in TOKEN_PATHS:
+                self._on_answer(watch.answer(complete))
 
-    async def _relay(self, reader: asyncio.StreamReader, send: Send) -> None:
+    async def _relay(
+        self, reader: asyncio.StreamReader, send: Send, watch: _Watch
+    ) -> bool:
+        """Hands the engine's answer on; False where there was none."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
             await self._send_error(send, 502, f"engine closed without an answer: {error}")
-            return
+            return False
         status, headers = _parse_head(head)
+        watch.head(status)
         dropped = HOP_BY_HOP | SET_BY_SERVE
         kept = [pair for pair in headers if pair[0] not in dropped]
         await send(
@@ -114,8 +183,10 @@ class EngineProxy:
             }
         )
         async for piece in _body_pieces(reader, dict(headers)):
+            watch.chunk()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+        return True
 
     def _request_head(self, scope: Message, length: int) -> bytes:
         target = scope["path"].encode()

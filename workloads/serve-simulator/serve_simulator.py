@@ -23,6 +23,7 @@ from simulator import (
     flags,
     free_port,
 )
+from spans import span_sender
 
 # One slot on each worker pod (rayStartParams.resources), so that a pod never holds two replicas.
 DEFAULT_ACTOR_OPTIONS: Mapping[str, Any] = {
@@ -68,6 +69,7 @@ class SimulatorReplica:
             replica=serve.get_replica_context().replica_id.unique_id,
             engine=ENGINE_NAME,
             version=binary_version(settings.binary),
+            on_answer=span_sender(settings.model),
         )
         self._response = _RawAsgi(proxy)
 

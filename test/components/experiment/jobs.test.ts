@@ -184,6 +184,10 @@ test("load", () => {
                   "name": "LLMEVAL_LOAD_SPEC",
                   "value": "/config/load.json",
                 },
+                {
+                  "name": "GOMEMLIMIT",
+                  "value": "429496729",
+                },
               ],
               "image": "load:1",
               "name": "load",

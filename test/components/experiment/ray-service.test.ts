@@ -2,7 +2,8 @@
 
 import { expect, test } from "vitest";
 import { parse } from "yaml";
-import { cores, toRayServiceSpec, toServeConfig } from "../../../components/experiment/ray-service.ts";
+import { toRayServiceSpec } from "../../../components/experiment/ray-service.ts";
+import { toServeConfig } from "../../../components/experiment/serve-config.ts";
 import { resolveExperiment } from "../../../experiments/resolve.ts";
 import { projectDir } from "../../experiments/project.ts";
 
@@ -668,24 +669,4 @@ test("vLLM by default: any accelerator, weights in the pod, no token", () => {
   expect(text).not.toContain("HF_TOKEN");
   const [application] = parse(toServeConfig(experiment)).applications;
   expect(application.args.llm_configs[0]).not.toHaveProperty("accelerator_type");
-});
-
-test("an engine argument of the model wins over the preset's and never over the parallelism", () => {
-  const experiment = resolved("falcon-baseline", { vllm: { arguments: { max_num_seqs: 8 } } });
-  const [application] = parse(toServeConfig(experiment)).applications;
-  expect(application.args.llm_configs[0].engine_kwargs).toEqual({
-    gpu_memory_utilization: 0.9,
-    max_num_seqs: 8,
-    enable_chunked_prefill: true,
-    enable_prefix_caching: false,
-    enable_log_requests: false,
-    dtype: "bfloat16",
-    max_model_len: 8192,
-    tensor_parallel_size: 1,
-    pipeline_parallel_size: 1,
-  });
-});
-
-test("cores of a quantity", () => {
-  expect(["250m", "2", "0.5"].map(cores)).toEqual([0.25, 2, 0.5]);
 });

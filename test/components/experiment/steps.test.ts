@@ -5,8 +5,9 @@ import { expect, test } from "vitest";
 import { Experiment, type ExperimentArgs } from "../../../components/experiment/experiment.ts";
 import { toGateJobSpec } from "../../../components/experiment/gate.ts";
 import { toLoadJobSpec } from "../../../components/experiment/load.ts";
-import { toRayServiceSpec, toServeConfig } from "../../../components/experiment/ray-service.ts";
+import { toRayServiceSpec } from "../../../components/experiment/ray-service.ts";
 import { toLoadSpec } from "../../../components/experiment/run-config.ts";
+import { toServeConfig } from "../../../components/experiment/serve-config.ts";
 import { images } from "../../../components/versions.ts";
 import { resolveExperiment } from "../../../experiments/resolve.ts";
 import { projectDir } from "../../experiments/project.ts";
@@ -215,7 +216,7 @@ test("debug: verbose programs, and pods that stay a day beyond their deadline", 
   expect(JSON.stringify(toGateJobSpec(debug))).toContain('{"name":"LOG_LEVEL","value":"debug"}');
   expect(JSON.stringify(toGateJobSpec(quiet))).not.toContain("LOG_LEVEL");
 
-  expect(toServeConfig(resolved, true)).toContain("logging_config:\n  log_level: DEBUG\n");
+  expect(toServeConfig(resolved, { debug: true })).toContain("logging_config:\n  log_level: DEBUG\n");
   expect(toServeConfig(resolved)).not.toContain("logging_config");
   const vllm = resolveExperiment({ projectDir, name: "falcon-baseline" });
   const envOf = (experiment: typeof vllm, verbose: boolean) => {

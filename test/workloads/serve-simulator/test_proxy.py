@@ -8,6 +8,7 @@ python3 -m unittest discover -s test/workloads/serve-simulator
 import asyncio
 import json
 import sys
+import time
 import unittest
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 SOURCES = Path(__file__).parents[3] / "workloads" / "serve-simulator"
 sys.path.insert(0, str(SOURCES))
 
-from proxy import EngineProxy, UpstreamError  # noqa: E402
+from proxy import Answer, EngineProxy, UpstreamError  # noqa: E402
 
 MARKS = [
     (b"x-llmeval-replica", b"replica-1"),
@@ -80,6 +81,7 @@ class Client:
         self.sent: list[dict[str, Any]] = []
         self.arrivals: list[float] = []
         self.first_body = asyncio.Event()
+        self.answers: list[Answer] = []
 
     def leave(self) -> None:
         self._inbox.put_nowait({"type": "http.disconnect"})
@@ -101,7 +103,9 @@ class Client:
         headers: list[tuple[bytes, bytes]] = [],
         query: bytes = b"",
     ) -> None:
-        proxy = EngineProxy(port, "replica-1", "engine (stand-in)", "v1.2.3")
+        proxy = EngineProxy(
+            port, "replica-1", "engine (stand-in)", "v1.2.3", self.answers.append
+        )
         scope = {
             "type": "http",
             "method": method,
@@ -141,6 +145,43 @@ class ProxyTest(unittest.IsolatedAsyncioTestCase):
         gaps = [b - a for a, b in zip(client.arrivals[1:], client.arrivals[2:])]
         for gap in gaps:
             self.assertGreater(gap, 0.03)
+
+    async def test_each_request_for_tokens_is_told_with_its_times(self) -> None:
+        before = time.time_ns()
+        async with FakeEngine(
+            SSE_HEAD, 0.05, chunk(b"data: 0\n\n"), 0.05, b"0\r\n\r\n"
+        ) as engine:
+            client = Client(b"{}")
+            await client.call(engine.port, headers=[(b"X-Request-Id", b"r-17")])
+            await client.call(engine.port, "GET", "/version")
+        after = time.time_ns()
+        (answer,) = client.answers
+        self.assertEqual(
+            (answer.request_id, answer.status, answer.complete), ("r-17", 200, True)
+        )
+        times = [
+            before,
+            answer.start_unix_ns,
+            answer.first_chunk_unix_ns,
+            answer.end_unix_ns,
+            after,
+        ]
+        self.assertEqual(times, sorted(times))
+        self.assertGreater(answer.first_chunk_unix_ns - answer.start_unix_ns, 4e7)
+        self.assertGreater(answer.end_unix_ns - answer.first_chunk_unix_ns, 4e7)
+
+    async def test_an_answer_that_breaks_off_is_told_as_such(self) -> None:
+        async with FakeEngine(SSE_HEAD, chunk(b"data: 0\n\n")) as engine:
+            client = Client(b"{}")
+            with self.assertRaises(UpstreamError):
+                await client.call(engine.port)
+        silent = Client(b"{}")
+        async with FakeEngine() as engine:
+            await silent.call(engine.port)
+        self.assertEqual(
+            [(a.status, a.first_chunk_unix_ns is None, a.complete) for a in client.answers + silent.answers],
+            [(200, False, False), (None, True, False)],
+        )
 
     async def test_request_reaches_the_engine_unchanged_but_for_the_connection(
         self,

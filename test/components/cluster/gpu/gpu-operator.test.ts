@@ -9,18 +9,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, expect, test } from "vitest";
-import { toCheckJobSpec } from "../../../components/cluster/common/check-job.ts";
+import { toCheckJobSpec } from "../../../../components/cluster/common/check-job.ts";
+import { GpuOperator, gpuReadyScript } from "../../../../components/cluster/gpu/gpu-operator.ts";
 import {
-  GpuOperator,
   gpuOperatorSchema,
-  gpuReadyScript,
   toDcgmFields,
   toExpectedGpus,
   toGpuOperatorValues,
   toSharing,
-} from "../../../components/cluster/gpu-operator.ts";
-import { parseConfig } from "../../../components/config-problems.ts";
-import { type Recorded, record } from "../../support/record.ts";
+} from "../../../../components/cluster/gpu/gpu-operator-config.ts";
+import { parseConfig } from "../../../../components/config-problems.ts";
+import { type Recorded, record } from "../../../support/record.ts";
 
 const parse = (section: unknown) => parseConfig(gpuOperatorSchema, section, { file: "gpuOperator" });
 const configMaps = { dcgm: "dcgm-metrics-1" };

@@ -1,0 +1,23 @@
+// Kubernetes quantities, e.g. "500m" CPU or "2Gi" memory.
+
+const factors: Readonly<Record<string, number>> = {
+  n: 1e-9,
+  u: 1e-6,
+  m: 1e-3,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+};
+
+/** A quantity as a number of cores, bytes or pieces; NaN for what is none. */
+export function parseQuantity(quantity: string): number {
+  const [, digits = "NaN", suffix = ""] = /^([\d.eE+-]*\d\.?)([a-zA-Z]*)$/.exec(quantity) ?? [];
+  return Number(digits) * (suffix === "" ? 1 : (factors[suffix] ?? Number.NaN));
+}
