@@ -4,17 +4,22 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 passed=0 failed=0
+failures=()
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 
 count() { # PASSED FAILED
   passed=$((passed + $1)) failed=$((failed + $2))
 }
+failure() { # WHAT...: one failure each, told again at the end
+  count 0 $#
+  failures+=("$@")
+}
 part() { # NAME COMMAND...: a part that passes or fails as one
   local name=$1 started=$SECONDS
   shift
   printf '\n▸ %s\n' "$name"
-  if "$@"; then count 1 0; else count 0 1 && printf '✗ %s failed\n' "$name"; fi
+  if "$@"; then count 1 0; else failure "$name"; fi
   printf '  (%d s)\n' $((SECONDS - started))
 }
 
@@ -33,28 +38,35 @@ checks() {
 }
 
 go_tests() { # MODULE [FLAG...]: the same flags as the build, whose compiled packages serve the tests too
-  local report=$reports/go.json
+  local report=$reports/go.json lines
   printf '\n▸ go test in %s\n' "$1"
-  (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${@:2}" ./... && go test "${@:2}" -json ./...) >"$report" || count 0 1
-  count "$(grep -c '"Action":"pass".*"Test":' "$report")" "$(grep -c '"Action":"fail".*"Test":' "$report")"
-  grep -h '"Action":"fail"' "$report"
+  (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${@:2}" ./... && go test "${@:2}" -json ./...) >"$report" || failure "go test in $1"
+  count "$(grep -c '"Action":"pass".*"Test":' "$report")" 0
+  mapfile -t lines < <(grep '"Action":"fail".*"Test":' "$report")
+  [ ${#lines[@]} = 0 ] || failure "${lines[@]}"
+  # What the failed ones printed.
+  [ ${#lines[@]} = 0 ] || sed -n 's/.*"Action":"output".*"Output":"\(.*\)"}$/\1/p' "$report" | tail -n 100
 }
 
 python_tests() {
   local report=$reports/python.txt ran
   printf '\n▸ python tests\n'
-  python3 -m unittest discover -s test/workloads/serve-simulator 2>"$report" || count 0 1
+  python3 -m unittest discover -s test/workloads/serve-simulator 2>"$report" || failure "python tests"
   ran=$(sed -n 's/^Ran \([0-9]*\) tests.*/\1/p' "$report")
   count "${ran:-0}" 0
-  tail -n 3 "$report"
+  tail -n 30 "$report"
 }
 
 vitest_project() { # PROJECT [FLAG...]
   local report=$reports/$1.json
   printf '\n▸ %s tests\n' "$1"
+  vitest run --project "$1" "${@:2}" --reporter=default --reporter=json --outputFile.json="$report"
+  local status=$? lines
+  count "$(node -p "require('$report').numPassedTests" 2>/dev/null || echo 0)" 0
+  mapfile -t lines < <(node test/failures.ts "$report")
   # A filter that matches nothing, or a crash, must not look like success.
-  vitest run --project "$1" "${@:2}" --reporter=default --reporter=json --outputFile.json="$report" || [ -s "$report" ] || count 0 1
-  count "$(node -p "require('$report').numPassedTests" 2>/dev/null || echo 0)" "$(node -p "require('$report').numFailedTests" 2>/dev/null || echo 1)"
+  [ $status = 0 ] || [ ${#lines[@]} -gt 0 ] || lines=("$1 tests ended with status $status")
+  [ ${#lines[@]} = 0 ] || failure "${lines[@]}"
 }
 
 for name in "${@:-checks go python unit previews lab}"; do
@@ -75,9 +87,10 @@ for name in "${@:-checks go python unit previews lab}"; do
         vitest_project lab
         vitest_project lab-shared
         ;;
-      *) printf 'unknown part %s\n' "$each" && count 0 1 ;;
+      *) failure "unknown part $each" ;;
     esac
   done
 done
-printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ] || printf '\n✗ %s' "${failures[@]}"
+printf '\n\n%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

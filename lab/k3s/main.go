@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,7 +52,16 @@ var components = map[string]func() *cobra.Command{
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
+// The lab's processors are scarcer than its memory: the API server's heap may grow to five times what it holds, in place
+// of twice, but hardly beyond the limit.
+const (
+	heapGrowthPercent = 400
+	heapLimitBytes    = 1536 << 20
+)
+
 func main() {
+	debug.SetGCPercent(heapGrowthPercent)
+	debug.SetMemoryLimit(heapLimitBytes)
 	args := os.Args
 	if base := filepath.Base(args[0]); base == "kubectl" {
 		args = append([]string{"k3s", "kubectl"}, args[1:]...)

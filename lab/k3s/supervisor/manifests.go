@@ -111,8 +111,11 @@ func runManifests(c *config, kubeconfigFile string) {
 }
 
 // apply gives a manifest to the API server and takes over fields that others hold, as the files are the truth.
+// It does not validate: for that kubectl reads the schema of all APIs, and while one of them is served by a pod that a
+// reboot has ended, the API server answers after 30 s only.
 func apply(kubeconfigFile string, manifest []byte) error {
-	command := exec.Command(selfPath(), "kubectl", "--kubeconfig", kubeconfigFile, "apply", "--server-side", "--force-conflicts", "--field-manager=k3s", "-f", "-")
+	command := exec.Command(selfPath(), "kubectl", "--kubeconfig", kubeconfigFile, "apply", "--validate=false",
+		"--server-side", "--force-conflicts", "--field-manager=k3s", "-f", "-")
 	command.Stdin = bytes.NewReader(manifest)
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(output)))

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 import unittest
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ def chunk(data: bytes) -> bytes:
 
 
 class FakeEngine:
-    """Answers a connection by steps: bytes are written, numbers are seconds to wait."""
+    """Answers a connection by steps: bytes are written, numbers are seconds to wait, calls are awaited."""
 
-    def __init__(self, *steps: bytes | float) -> None:
+    def __init__(self, *steps: bytes | float | Callable[[], Awaitable[None]]) -> None:
         self.steps = steps
         self.request = b""
         self.cut_by_client = asyncio.Event()
@@ -58,6 +59,8 @@ class FakeEngine:
         for step in self.steps:
             if isinstance(step, bytes):
                 writer.write(step)
+            elif callable(step):
+                await step()
             else:
                 await asyncio.wait([end], timeout=step)
             if end.done():
@@ -79,7 +82,6 @@ class Client:
                 {"type": "http.request", "body": part, "more_body": more}
             )
         self.sent: list[dict[str, Any]] = []
-        self.arrivals: list[float] = []
         self.first_body = asyncio.Event()
         self.answers: list[Answer] = []
 
@@ -91,7 +93,6 @@ class Client:
 
     async def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
-        self.arrivals.append(asyncio.get_running_loop().time())
         if message["type"] == "http.response.body":
             self.first_body.set()
 
@@ -123,12 +124,20 @@ class Client:
 class ProxyTest(unittest.IsolatedAsyncioTestCase):
     maxDiff = None
 
-    async def test_stream_keeps_each_chunk_and_its_time(self) -> None:
+    async def test_each_chunk_passes_before_the_next_is_there(self) -> None:
+        client = Client(b'{"stream":true}')
+
+        def seen(count: int) -> Callable[[], Awaitable[None]]:
+            async def wait() -> None:
+                while len(client.bodies) < count:
+                    await asyncio.sleep(0.001)
+
+            return wait
+
         steps = [SSE_HEAD]
         for token in range(4):
-            steps += [chunk(b"data: %d\n\n" % token), 0.05]
+            steps += [chunk(b"data: %d\n\n" % token), seen(token + 1)]
         async with FakeEngine(*steps, b"0\r\n\r\n") as engine:
-            client = Client(b'{"stream":true}')
             await client.call(engine.port)
         self.assertEqual(
             client.sent[0],
@@ -142,14 +151,11 @@ class ProxyTest(unittest.IsolatedAsyncioTestCase):
             client.bodies,
             [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n", b""],
         )
-        gaps = [b - a for a, b in zip(client.arrivals[1:], client.arrivals[2:])]
-        for gap in gaps:
-            self.assertGreater(gap, 0.03)
 
     async def test_each_request_for_tokens_is_told_with_its_times(self) -> None:
         before = time.time_ns()
         async with FakeEngine(
-            SSE_HEAD, 0.05, chunk(b"data: 0\n\n"), 0.05, b"0\r\n\r\n"
+            SSE_HEAD, 0.05, chunk(b"data: 0\n\n"), b"0\r\n\r\n"
         ) as engine:
             client = Client(b"{}")
             await client.call(engine.port, headers=[(b"X-Request-Id", b"r-17")])
@@ -168,7 +174,6 @@ class ProxyTest(unittest.IsolatedAsyncioTestCase):
         ]
         self.assertEqual(times, sorted(times))
         self.assertGreater(answer.first_chunk_unix_ns - answer.start_unix_ns, 4e7)
-        self.assertGreater(answer.end_unix_ns - answer.first_chunk_unix_ns, 4e7)
 
     async def test_an_answer_that_breaks_off_is_told_as_such(self) -> None:
         async with FakeEngine(SSE_HEAD, chunk(b"data: 0\n\n")) as engine:
