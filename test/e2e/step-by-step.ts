@@ -1,5 +1,6 @@
-// An experiment one step at a time by llmeval's verbs: a closed loop of one's own prompts on an engine that is there
-// already, then a run that fails in debug mode, then its removal.
+// What is there already: a cluster, known by its kubeconfig, with parts of others; on it an engine of another stack. An
+// experiment on them goes one step at a time by llmeval's verbs: a closed loop of one's own prompts, then a run that
+// fails in debug mode, then its removal.
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
@@ -8,7 +9,21 @@ import type { Summary } from "../../workloads/collector/summary.ts";
 import type { Manifest, RequestRow } from "../../workloads/shared/rows.ts";
 import { type Project, type Result, readJson, readRows } from "./support.ts";
 
+const clusterStack = "theirs";
 const stack = "exp-theirs";
+
+/** A cluster of others: nothing of it is ours to install. */
+const cluster = {
+  imagesFile: ".lab/images.json",
+  ...Object.fromEntries(
+    ["gatewayApi", "kuberay", "kubeStateMetrics"].map((part) => [part, { mode: "external" }]),
+  ),
+  ...Object.fromEntries(
+    ["chaosMesh", "entry", "grafana", "opentelemetry", "rbac"].map((part) => [part, { mode: "off" }]),
+  ),
+  prometheus: { mode: "external", url: "http://prometheus.monitoring.svc:9090" },
+  loki: { mode: "external", url: "http://loki.logging.svc:3100" },
+};
 
 const theirs = {
   description: "A closed loop of own prompts on the engine of another stack",
@@ -36,7 +51,28 @@ const prompts = [
 /** Nobody answers at this address. */
 const nobody = { existing: { url: "http://nobody.exp-smoke.svc:8000" }, timeouts: { gateSeconds: 10 } };
 
+/** Describes the cluster, behind the kubeconfig of the project's copy, by a stack of its own. */
+async function describeCluster(project: Project): Promise<void> {
+  writeFileSync(project.file("configs/clusters/theirs.yaml"), stringify(cluster));
+  await project.init(clusterStack, {
+    "llmeval:kind": "cluster",
+    "llmeval:cluster": "theirs",
+    "llmeval:kubeconfig": "kubeconfig",
+    "pulumi:disable-default-providers": ["kubernetes"],
+  });
+  await project.pulumi("up", clusterStack, ["--yes", "--skip-preview"], { timeoutMs: 60_000 });
+  const { endpoints, capabilities } = await project.outputs(clusterStack);
+  expect(endpoints).toEqual({
+    apiServer: "https://10.89.77.11:6443",
+    loki: "http://loki.logging.svc:3100",
+    prometheus: "http://prometheus.monitoring.svc:9090",
+  });
+  expect(capabilities).toMatchObject({ k3s: { mode: "external" }, kuberay: { mode: "external" } });
+  expect(project.resources(clusterStack)).toEqual(["pulumi:providers:kubernetes::cluster"]);
+}
+
 export async function playStepByStep(project: Project): Promise<void> {
+  await describeCluster(project);
   writeFileSync(project.file("experiments/theirs.yaml"), stringify(theirs));
   writeFileSync(project.file("prompts.jsonl"), prompts.map((line) => `${JSON.stringify(line)}\n`).join(""));
   const step = (verb: string, args: readonly string[] = [], expectedCode = 0): Promise<Result> =>
@@ -51,7 +87,7 @@ export async function playStepByStep(project: Project): Promise<void> {
     return items.map(({ metadata }) => metadata.name.replace(/-theirs-.*/, "")).sort();
   };
 
-  await step("deploy", ["--cluster", "dev"]);
+  await step("deploy", ["--cluster", clusterStack]);
   expect(await project.outputs(stack)).toEqual({
     namespace: stack,
     steps: "deploy",
@@ -91,5 +127,6 @@ export async function playStepByStep(project: Project): Promise<void> {
   await step("delete", ["--remove"]);
   const { stdout } = await project.run("pulumi", ["stack", "ls", "--json"]);
   expect(stdout).not.toContain(stack);
+  await project.pulumi("destroy", clusterStack, ["--yes", "--skip-preview"], { timeoutMs: 60_000 });
   expect(existsSync(join(folder, "manifest.json"))).toBe(true);
 }
