@@ -1,10 +1,11 @@
 // A real OpenSSH server on a free port of 127.0.0.1 with keys of its own, for tests of what works over SSH.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePort } from "./port.ts";
 
 // Debian's openssh-server; sshd must be started by its full path.
 const sshdPath = "/usr/sbin/sshd";
@@ -80,18 +81,6 @@ Subsystem sftp internal-sftp
       rmSync(directory, { recursive: true, force: true });
     },
   };
-}
-
-/** A port of 127.0.0.1 that nothing listens on. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => (typeof address === "object" && address ? resolve(address.port) : reject(address)));
-    });
-  });
 }
 
 function accepts(port: number): Promise<boolean> {

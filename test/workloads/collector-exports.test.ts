@@ -1,7 +1,6 @@
 // What is read from the cluster's other parts: Loki, trace files, DeepFlow, Grafana; against fakes, and the real Loki.
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
@@ -15,6 +14,7 @@ import { exportLoki, type LogLine } from "../../workloads/collector/loki.ts";
 import { Patience } from "../../workloads/collector/patience.ts";
 import { exportTraces, traceFiles } from "../../workloads/collector/traces.ts";
 import { KubeClient } from "../../workloads/shared/kube.ts";
+import { freePort } from "../support/port.ts";
 import { type FakeFlow, fakeDeepFlow, fakeLoki, fakeTraces, spanLine } from "./fake-observability.ts";
 import { fakeServer, root, stable, temporaryFolder } from "./support.ts";
 
@@ -187,15 +187,6 @@ async function startLoki(folder: string): Promise<string> {
     await sleep(100);
   }
   return url;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((done) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => done(port));
-    });
-  });
 }
 
 test("traces: the spans of the namespace that touch the window, from the files that can hold them", async () => {

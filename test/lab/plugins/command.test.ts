@@ -7,7 +7,8 @@ import * as pulumi from "@pulumi/pulumi";
 import type { EngineEvent, PulumiFn, Stack } from "@pulumi/pulumi/automation/index.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createEngine, type Engine, Events } from "../../support/engine.ts";
-import { createSshd, freePort, type Sshd } from "../../support/sshd.ts";
+import { freePort } from "../../support/port.ts";
+import { createSshd, type Sshd } from "../../support/sshd.ts";
 
 const waitMilliseconds = 30_000;
 

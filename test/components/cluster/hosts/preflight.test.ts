@@ -15,7 +15,8 @@ import { scriptCommand } from "../../../../components/cluster/hosts/shell.ts";
 import { connectHosts } from "../../../../components/cluster/hosts/ssh.ts";
 import { parseConfig } from "../../../../components/config-problems.ts";
 import { temporaryProject } from "../../../stacks/project.ts";
-import { createSshd, freePort, type Sshd } from "../../../support/sshd.ts";
+import { freePort } from "../../../support/port.ts";
+import { createSshd, type Sshd } from "../../../support/sshd.ts";
 
 const repository = path.resolve(import.meta.dirname, "../../../..");
 const script = fs.readFileSync(

@@ -18,6 +18,7 @@ import {
 } from "../../../../components/cluster/network/entry-nginx.ts";
 import { chatOnce } from "../../../e2e/support-browser.ts";
 import { projectDir } from "../../../experiments/project.ts";
+import { freePort } from "../../../support/port.ts";
 import { entryConfig } from "./entry-config.ts";
 
 /** nginx of the lab's image; the machine itself has none. */
@@ -160,14 +161,6 @@ async function start(
     if (tries > 100) throw new Error(`nginx does not answer at ${url}`);
     await sleep(50);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 /** As fetch, but the path goes out as it is written, without being tidied up. */

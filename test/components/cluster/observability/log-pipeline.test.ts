@@ -4,7 +4,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
@@ -16,6 +15,7 @@ import {
   toGatewayConfig,
 } from "../../../../components/cluster/observability/opentelemetry-config.ts";
 import { parseConfig } from "../../../../components/config-problems.ts";
+import { freePort } from "../../../support/port.ts";
 import { root, temporaryFolder } from "../../../workloads/support.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -183,14 +183,6 @@ test("spans by OTLP are in the gateway's file when the client is answered; logs 
 /** With no object in it twice, as it would be read from the file. */
 function copyOf(config: object): unknown {
   return JSON.parse(JSON.stringify(config));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
 }
 
 async function start(command: string, args: readonly string[], readyUrl: string): Promise<ChildProcess> {
