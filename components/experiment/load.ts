@@ -38,7 +38,13 @@ export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec 
     pod: workloadPodSpec({
       container: "load",
       image: args.image,
-      args: ["run", args.debug === true ? "--verbose" : "--quiet", `${configPath}/script.js`],
+      args: [
+        "run",
+        args.debug === true ? "--verbose" : "--quiet",
+        // load.json is the report; k6's own would push the error that ends a load out of the log's last lines.
+        "--summary-mode=disabled",
+        `${configPath}/script.js`,
+      ],
       env: {
         LLMEVAL_LOAD_SPEC: `${configPath}/load.json`,
         GOMEMLIMIT: String(Math.floor(goMemoryShare * parseQuantity(resolved.resources.load.memory))),

@@ -177,6 +177,7 @@ test("load", () => {
               "args": [
                 "run",
                 "--quiet",
+                "--summary-mode=disabled",
                 "/config/script.js",
               ],
               "env": [

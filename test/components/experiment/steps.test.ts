@@ -211,8 +211,18 @@ test("debug: verbose programs, and pods that stay a day beyond their deadline", 
   expect(deadline(toLoadJobSpec(debug)) - deadline(toLoadJobSpec(quiet))).toBe(86_400);
   const argsOf = (spec: unknown) =>
     (spec as { template: { spec: { containers: { args: string[] }[] } } }).template.spec.containers[0]?.args;
-  expect(argsOf(toLoadJobSpec(quiet))).toEqual(["run", "--quiet", "/config/script.js"]);
-  expect(argsOf(toLoadJobSpec(debug))).toEqual(["run", "--verbose", "/config/script.js"]);
+  expect(argsOf(toLoadJobSpec(quiet))).toEqual([
+    "run",
+    "--quiet",
+    "--summary-mode=disabled",
+    "/config/script.js",
+  ]);
+  expect(argsOf(toLoadJobSpec(debug))).toEqual([
+    "run",
+    "--verbose",
+    "--summary-mode=disabled",
+    "/config/script.js",
+  ]);
   expect(JSON.stringify(toGateJobSpec(debug))).toContain('{"name":"LOG_LEVEL","value":"debug"}');
   expect(JSON.stringify(toGateJobSpec(quiet))).not.toContain("LOG_LEVEL");
 
