@@ -25,8 +25,8 @@ export interface LoadArgs extends RunArgs {
   readonly runConfig: string;
 }
 
-// The generator lets its heap grow to five times what it holds (workloads/load/main.go); from here on Go's collector
-// keeps it below the container's limit, which also counts what is not Go's heap: stacks of threads, the page cache.
+// The generator collects garbage only when it has used so much (workloads/load/main.go): each collection makes it late.
+// The container's limit also counts what is not Go's: the program itself, the page cache.
 const goMemoryShare = 0.8;
 
 export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec {

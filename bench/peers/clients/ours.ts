@@ -6,6 +6,8 @@ import type { RequestRow } from "../../../workloads/shared/rows.ts";
 import type { Client, ClientRow } from "../work.ts";
 
 const leadMilliseconds = 2_000;
+/** What an experiment's load Job sets by default: 80 % of the container's 512 MiB. */
+const goMemoryLimit = "410MiB";
 
 export const ours: Client = {
   name: "llmeval",
@@ -53,7 +55,11 @@ export const ours: Client = {
         "--summary-mode=disabled",
         `${places.root}/workloads/load/script.js`,
       ],
-      env: { LLMEVAL_LOAD_SPEC: `${folder}/load.json`, K6_AUTO_EXTENSION_RESOLUTION: "false" },
+      env: {
+        LLMEVAL_LOAD_SPEC: `${folder}/load.json`,
+        K6_AUTO_EXTENSION_RESOLUTION: "false",
+        GOMEMLIMIT: goMemoryLimit,
+      },
     };
   },
   async beside(folder, signal) {
