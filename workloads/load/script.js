@@ -22,7 +22,7 @@ export function setup() {
     console.log("load.json says that this experiment has been played: nothing to do");
     return;
   }
-  llmeval.prepare();
+  console.log(llmeval.prepare());
 }
 
 export default function () {
@@ -33,6 +33,6 @@ export default function () {
 
 export function teardown() {
   if (!plan.played) {
-    llmeval.finish();
+    console.log(llmeval.finish());
   }
 }

@@ -75,6 +75,7 @@ func (p *player) end() error {
 	if reason != "" {
 		report.Aborted, report.AbortReason = true, &reason
 	}
+	p.outcome = report.String()
 	return errors.Join(logErr, writeJSON(p.path(loadFile), report))
 }
 

@@ -58,8 +58,13 @@ func (i *instance) plan(file string) (map[string]any, error) {
 	}, nil
 }
 
-func (i *instance) prepare() error {
-	return i.root.player.prepare(i.vu.Context())
+// prepare says what begins.
+func (i *instance) prepare() (string, error) {
+	player := i.root.player
+	if err := player.prepare(i.vu.Context()); err != nil {
+		return "", err
+	}
+	return player.beginning(), nil
 }
 
 // play blocks the virtual user, and only it, until what it plays has ended.
@@ -67,6 +72,9 @@ func (i *instance) play() {
 	i.root.player.play(i.vu.Context(), int(i.vu.State().VUID)-1)
 }
 
-func (i *instance) finish() error {
-	return i.root.player.finish()
+// finish says how it ended.
+func (i *instance) finish() (string, error) {
+	player := i.root.player
+	err := player.finish()
+	return player.outcome, err
 }

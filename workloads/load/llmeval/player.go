@@ -60,6 +60,8 @@ type player struct {
 	// interrupted says that k6 stopped a worker.
 	interrupted atomic.Bool
 	finished    sync.Once
+	// outcome is the report in words, once it is written.
+	outcome string
 }
 
 // newPlayer reads the spec and computes the schedule. It touches no file but the spec.

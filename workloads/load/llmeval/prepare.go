@@ -35,6 +35,18 @@ func (p *player) prepare(ctx context.Context) error {
 	return nil
 }
 
+// beginning says what is sent where from T0 on.
+func (p *player) beginning() string {
+	requests := fmt.Sprintf("%d requests", len(p.requests))
+	if p.spec.closedLoop() {
+		requests = "requests of a closed loop"
+	}
+	const layout = "15:04:05.000Z"
+	t0 := p.t0.Load().UTC()
+	return fmt.Sprintf("T0 is %s: %s by %d workers to %s, until %s", t0.Format(layout), requests, p.workers(),
+		p.spec.Target.URL, t0.Add(endOffset(p.spec)).Format(layout))
+}
+
 func (p *player) awaitT0(ctx context.Context) error {
 	ready := readyReport{SchemaVersion: schemaVersion, PID: os.Getpid(), Requests: len(p.requests), ScheduleSha256: p.sha256}
 	if err := writeJSON(p.path(readyFile), ready); err != nil {

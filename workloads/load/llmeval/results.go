@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -75,6 +76,21 @@ type lagReport struct {
 	P50  int64 `json:"p50"`
 	P99  int64 `json:"p99"`
 	Max  int64 `json:"max"`
+}
+
+// String is the report in a line.
+func (r loadReport) String() string {
+	text := fmt.Sprintf("ended: %d requests, %d ok, %d failed", r.Requests.Scheduled, r.Requests.OK, r.Requests.Failed)
+	if r.LagNs != nil {
+		text += fmt.Sprintf("; sent %.2f ms late (p50), %.2f ms (p99)", float64(r.LagNs.P50)/1e6, float64(r.LagNs.P99)/1e6)
+	}
+	if r.SelfCheck != nil && r.SelfCheck.Bottleneck {
+		text += "; this load generator was the bottleneck: " + strings.Join(r.SelfCheck.Reasons, "; ")
+	}
+	if r.Aborted {
+		text += "; aborted: " + *r.AbortReason
+	}
+	return text
 }
 
 // lagStatistics takes percentiles by nearest rank. It is nil when nothing was sent.

@@ -100,3 +100,30 @@ func TestRowJSON(t *testing.T) {
 		`"e2eNs":60000000,"tpotNs":10000000,"status":"ok","httpStatus":null,"error":null,"promptTokens":64,"outputTokens":3,` +
 		`"expectedPromptTokens":64,"expectedOutputTokens":3,"finishReason":"length","worker":3,"responseBytes":0,"session":null,"turn":null}`)
 }
+
+func TestLogLines(t *testing.T) {
+	reason := "signal: terminated"
+	whole := loadReport{Requests: requestCounts{Scheduled: 60, Sent: 60, OK: 58, Failed: 2}, LagNs: &lagReport{P50: 98_000, P99: 271_000}}
+	cut := whole
+	cut.Aborted, cut.AbortReason = true, &reason
+	cut.SelfCheck = &selfCheck{Bottleneck: true, Reasons: []string{"it used 90 % of 2 processors, more than 80 %"}}
+	for want, report := range map[string]loadReport{
+		"ended: 60 requests, 58 ok, 2 failed; sent 0.10 ms late (p50), 0.27 ms (p99)": whole,
+		"ended: 60 requests, 58 ok, 2 failed; sent 0.10 ms late (p50), 0.27 ms (p99); this load generator was the bottleneck: " +
+			"it used 90 % of 2 processors, more than 80 %; aborted: signal: terminated": cut,
+		"ended: 0 requests, 0 ok, 0 failed": {},
+	} {
+		if got := report.String(); got != want {
+			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+
+	spec := serve(t, &stub{})
+	spec.Target.URL = "http://engine:8000"
+	p := makePlayer(t, spec)
+	t0 := time.Unix(1790000000, 5e6)
+	p.t0.Store(&t0)
+	if got, want := p.beginning(), "T0 is 14:13:20.005Z: 10 requests by 8 workers to http://engine:8000, until 14:13:20.505Z"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
