@@ -106,8 +106,8 @@ export function prepare(
   return { folder, setT0, start, play };
 }
 
-export function recordOf({ folder }: Run, fault = "cpu"): FaultRecord {
-  return JSON.parse(readFileSync(join(folder, "faults", cell, `${fault}.json`), "utf8")) as FaultRecord;
+export function recordOf({ folder }: Run, fault = "cpu", ofCell = cell): FaultRecord {
+  return JSON.parse(readFileSync(join(folder, "faults", ofCell, `${fault}.json`), "utf8")) as FaultRecord;
 }
 
 export const ms = (unixNs: string | undefined | null): number => Number(BigInt(unixNs ?? "0") / 1_000_000n);

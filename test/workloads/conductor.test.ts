@@ -1,5 +1,5 @@
 // The conductor as it runs in the cluster: a child process against a fake API server with a chaos controller behind it.
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -280,6 +280,31 @@ test("a fault without targets, and one that the API server refuses", async () =>
   expect(stable(recordOf(third).reason ?? "")).toBe(
     "http://127.0.0.1:PORT/apis/chaos-mesh.org/v1alpha1/namespaces/exp-smoke/stresschaos answered 422: spec.stressors is invalid",
   );
+});
+
+test("no fault is made where there is no load: in a cell that was left out, and after an abort, which ends the wait too", async () => {
+  const fake = await fakeChaos({ injectMs: 50, recoverMs: 50 });
+  const saturated = "rate-8-iteration-1";
+  const faults = [entry(), entry({ cell: saturated }), entry({ fault: "later", startOffsetSeconds: 60 })];
+  const run = prepare(fake, faults, { PLAY_SECONDS: "70" });
+  mkdirSync(join(run.folder, "load"));
+  writeFileSync(join(run.folder, "load/progress.json"), JSON.stringify({ skippedCells: [saturated] }));
+  const conductor = await run.play();
+  await until("the injection", inState(run, "injected"));
+  const abortReason = "the engine is dead";
+  writeFileSync(join(run.folder, "load/load.json"), JSON.stringify({ aborted: true, abortReason }));
+  expect(await conductor.ended).toBe(0);
+  // What acts is held to its end.
+  expect(recordOf(run)).toMatchObject({ delivery: "delivered", recovery: { early: null } });
+  const unmade = { state: "done", delivery: "not-delivered", created: null };
+  expect(recordOf(run, "cpu", saturated)).toMatchObject({
+    ...unmade,
+    reason: "the load left this cell out: a lower level was saturated",
+  });
+  expect(recordOf(run, "later")).toMatchObject({
+    ...unmade,
+    reason: "the load had ended before its time: the engine is dead",
+  });
 });
 
 test("an API server that is away for a while delays, and does not harm", async () => {

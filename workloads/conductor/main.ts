@@ -13,6 +13,7 @@ import { found, missing, waitFor } from "../shared/wait.ts";
 import { ChaosInjector } from "./chaos.ts";
 import { GpuInjector } from "./gpu.ts";
 import type { Injector } from "./injector.ts";
+import { LoadWatch } from "./load.ts";
 import { Player } from "./player.ts";
 import { PodWatch, placesOf } from "./pods.ts";
 import { probeAll } from "./probes.ts";
@@ -63,6 +64,9 @@ async function main(): Promise<void> {
   const files = await Promise.all(
     plan.faults.map((entry) => FaultFile.open(resultsDir, experimentId, entry, t0)),
   );
+  const load = new LoadWatch(resultsDir);
+  // One that fails is told below.
+  await load.look().catch(() => undefined);
   const players = plan.faults.map(
     (entry, index) =>
       new Player({
@@ -71,6 +75,7 @@ async function main(): Promise<void> {
         entry,
         file: files[index] as FaultFile,
         injector: injectorOf(kube, entry, t0),
+        whyNoLoad: () => load.whyNot(entry.cell),
         stopping: stopping.signal,
         pollSeconds: settings.pollSeconds,
         recoverySeconds: settings.recoverySeconds,
@@ -78,11 +83,15 @@ async function main(): Promise<void> {
       }),
   );
   const watched = new AbortController();
-  const watching = watch(settings, kube, plan, AbortSignal.any([watched.signal, stopping.signal]));
+  const watching = watch(settings, kube, load, plan, AbortSignal.any([watched.signal, stopping.signal]));
   const results = await Promise.allSettled(players.map((player) => player.play()));
   const failed = results.find((result) => result.status === "rejected");
   // To the end of the last cell: what a pod does after its fault counts too.
-  if (!stopping.signal.aborted) await sleepUntil(plusSeconds(t0, settings.playSeconds), stopping.signal);
+  const end = plusSeconds(t0, settings.playSeconds);
+  while (!stopping.signal.aborted && load.aborted === undefined && nowUnixNs() < end) {
+    const leftMs = Number((end - nowUnixNs()) / 1_000_000n) + 1;
+    await sleep(Math.min(leftMs, 1000), undefined, { signal: stopping.signal }).catch(() => undefined);
+  }
   watched.abort();
   await watching;
   if (failed !== undefined) throw failed.reason;
@@ -125,13 +134,19 @@ async function waitForT0(settings: Settings, stopping: AbortSignal): Promise<big
   });
 }
 
-/** Looks at the pods, and probes them where a fault of the network is planned; a look that fails is left out. */
-async function watch(settings: Settings, kube: KubeClient, plan: FaultPlan, end: AbortSignal): Promise<void> {
+/** Looks at the load and at the pods, and probes them where a fault of the network is planned; a look that fails is left out. */
+async function watch(
+  settings: Settings,
+  kube: KubeClient,
+  load: LoadWatch,
+  plan: FaultPlan,
+  end: AbortSignal,
+): Promise<void> {
   const folder = join(settings.resultsDir, "faults");
   const pods = new PodWatch(kube, placesOf(plan, settings.namespace), join(folder, "pods.jsonl"));
   const probes = plan.faults.some(({ kind }) => kind.startsWith("network-"));
   let addresses: Awaited<ReturnType<PodWatch["look"]>> = [];
-  const every = async (seconds: number, act: () => Promise<void>): Promise<void> => {
+  const every = async (what: string, seconds: number, act: () => Promise<void>): Promise<void> => {
     let said = "";
     while (!end.aborted) {
       const next = performance.now() + seconds * 1000;
@@ -139,31 +154,25 @@ async function watch(settings: Settings, kube: KubeClient, plan: FaultPlan, end:
         await act();
         said = "";
       } catch (error) {
-        if (describe(error) !== said) say(program, `pods: ${describe(error)}`);
+        if (describe(error) !== said) say(program, `${what}: ${describe(error)}`);
         said = describe(error);
       }
       await sleep(Math.max(0, next - performance.now()), undefined, { signal: end }).catch(() => undefined);
     }
   };
   await Promise.all([
-    every(settings.watchSeconds, async () => {
+    every("load", settings.watchSeconds, () => load.look()),
+    every("pods", settings.watchSeconds, async () => {
       addresses = await pods.look();
     }),
     ...(probes
       ? [
-          every(settings.probeSeconds, () =>
+          every("probes", settings.probeSeconds, () =>
             probeAll(addresses, settings.probePort, join(folder, "probes.jsonl")),
           ),
         ]
       : []),
   ]);
-}
-
-async function sleepUntil(unixNs: bigint, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted && nowUnixNs() < unixNs) {
-    const leftMs = Number((unixNs - nowUnixNs()) / 1_000_000n) + 1;
-    await sleep(Math.min(leftMs, 60_000), undefined, { signal }).catch(() => undefined);
-  }
 }
 
 await runMain(program, main);

@@ -15,6 +15,8 @@ export interface PlayerOptions {
   readonly entry: PlanEntry;
   readonly file: FaultFile;
   readonly injector: Injector;
+  /** Why there is no load that the fault could meet. */
+  readonly whyNoLoad: () => string | undefined;
   /** Aborted when the conductor is told to stop. */
   readonly stopping: AbortSignal;
   readonly pollSeconds: number;
@@ -72,12 +74,18 @@ export class Player {
       return false;
     }
     await this.#waitUntil(startUnixNs - BigInt(selectSeconds * 1e9));
-    while (record.intendedTargets.length === 0 && !this.#over && !this.#stopped) {
+    const selecting = (): boolean => !this.#over && !this.#stopped && this.#options.whyNoLoad() === undefined;
+    while (record.intendedTargets.length === 0 && selecting()) {
       record.intendedTargets = (await this.#try(() => this.#selectTargets())) ?? [];
       if (record.intendedTargets.length === 0) await this.#pause();
     }
     await this.#waitUntil(startUnixNs);
     if (this.#stopped) return false;
+    const idle = this.#options.whyNoLoad();
+    if (idle !== undefined) {
+      await this.#notDelivered(idle);
+      return false;
+    }
     if (record.intendedTargets.length === 0) {
       await this.#notDelivered(this.#file.lastError ?? `no pod matches ${this.#options.entry.selector}`);
       return false;
@@ -286,11 +294,10 @@ export class Player {
     }
   }
 
-  /** Returns early when the conductor is told to stop. */
+  /** Returns early when the conductor is told to stop, and when there is no load. */
   async #waitUntil(unixNs: bigint): Promise<void> {
-    // A timer holds at most 24 days, and a long one drifts from the wall clock.
-    while (!this.#stopped && nowUnixNs() < unixNs) {
-      await this.#pause(Math.min(10, secondsBetween(nowUnixNs(), unixNs)));
+    while (!this.#stopped && this.#options.whyNoLoad() === undefined && nowUnixNs() < unixNs) {
+      await this.#pause(Math.min(holdSeconds, secondsBetween(nowUnixNs(), unixNs)));
     }
   }
 

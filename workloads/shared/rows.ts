@@ -74,6 +74,8 @@ export interface LoadProgress {
   readonly failed: number;
   /** Null until T0 is known. */
   readonly endsUnixNs: string | null;
+  /** As in the report. */
+  readonly skippedCells?: readonly string[];
 }
 
 /** load/load.json: the load generator's report on itself; its presence says that the load has ended. */

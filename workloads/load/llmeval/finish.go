@@ -3,6 +3,7 @@
 package llmeval
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -41,8 +42,9 @@ func (p *player) end() error {
 		p.log.rows <- r
 	}
 	logErr := p.log.close()
-	if logErr != nil {
-		reason = strings.TrimPrefix(reason+"; "+requestsFile+": "+logErr.Error(), "; ")
+	// One that came before the end is why the run was aborted.
+	if logErr != nil && context.Cause(p.ctx) != logErr {
+		reason = strings.TrimPrefix(reason+"; "+logErr.Error(), "; ")
 	}
 	if reason == "" && p.log.aborted > 0 {
 		reason = "k6 ended before every request had its response"
@@ -83,6 +85,7 @@ func (p *player) end() error {
 func (p *player) tick(log *rowLog) {
 	report := progressReport{
 		Scheduled: len(p.requests) + int(p.unplanned.Load()), Sent: int(p.sent.Load()), Completed: log.ok, Failed: log.failed,
+		SkippedCells: p.levels.skippedCells(),
 	}
 	if t0 := p.t0.Load(); t0 != nil {
 		report.EndsUnixNs = unixNs(t0.Add(endOffset(p.spec)))

@@ -21,7 +21,7 @@ func (p *player) prepare(ctx context.Context) error {
 	if err := setAside(p.spec.OutputDir); err != nil {
 		return err
 	}
-	log, err := openRowLog(p.path(requestsFile), len(p.requests)+unplannedRows, p.tick)
+	log, err := openRowLog(p.path(requestsFile), len(p.requests)+unplannedRows, p.tick, p.cancel)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type progressReport struct {
 	Completed  int     `json:"completed"`
 	Failed     int     `json:"failed"`
 	EndsUnixNs *int64s `json:"endsUnixNs"`
+	// SkippedCells will not be played: no fault is made in them.
+	SkippedCells []string `json:"skippedCells"`
 }
 
 // loadReport is load.json, the load generator's report on itself and the marker of its end.
@@ -168,6 +170,8 @@ type rowLog struct {
 	ended  chan struct{}
 	file   *os.File
 	onTick func(*rowLog)
+	// onError gets the first error, in the log's goroutine.
+	onError func(error)
 
 	// The rest belongs to the goroutine until ended is closed.
 	lags, ownLags []int64
@@ -179,16 +183,20 @@ type rowLog struct {
 }
 
 // openRowLog starts the log. The channel holds every row, so that no worker ever waits for the disk. onTick runs in the
-// log's goroutine once a second and at the end.
-func openRowLog(file string, count int, onTick func(*rowLog)) (*rowLog, error) {
+// log's goroutine once a second and at the end, onError when a row cannot be written.
+func openRowLog(file string, count int, onTick func(*rowLog), onError func(error)) (*rowLog, error) {
 	// An existing file has been set aside; if one is here nevertheless, another process writes it.
 	opened, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	log := &rowLog{rows: make(chan *row, count), ended: make(chan struct{}), file: opened, onTick: onTick}
+	return startRowLog(opened, count, onTick, onError), nil
+}
+
+func startRowLog(file *os.File, count int, onTick func(*rowLog), onError func(error)) *rowLog {
+	log := &rowLog{rows: make(chan *row, count), ended: make(chan struct{}), file: file, onTick: onTick, onError: onError}
 	go log.run()
-	return log, nil
+	return log
 }
 
 func (l *rowLog) run() {
@@ -202,21 +210,28 @@ func (l *rowLog) run() {
 		select {
 		case r, more := <-l.rows:
 			if !more {
-				l.err = errors.Join(l.err, buffered.Flush(), l.file.Sync(), l.file.Close())
+				l.check(buffered.Flush())
+				l.check(l.file.Sync())
+				l.check(l.file.Close())
 				l.onTick(l)
 				return
 			}
 			l.count(r)
-			if err := encoder.Encode(r); err != nil && l.err == nil {
-				l.err = err
-			}
+			l.check(encoder.Encode(r))
 		case <-tick.C:
-			if err := buffered.Flush(); err != nil && l.err == nil {
-				l.err = err
-			}
+			l.check(buffered.Flush())
 			l.onTick(l)
 		}
 	}
+}
+
+// check keeps the first error; the writer repeats it at every call.
+func (l *rowLog) check(err error) {
+	if err == nil || l.err != nil {
+		return
+	}
+	l.err = err
+	l.onError(err)
 }
 
 func (l *rowLog) count(r *row) {

@@ -127,3 +127,24 @@ func TestLogLines(t *testing.T) {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }
+
+func TestFullDiskIsToldOnceAndAtOnce(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 2)
+	log := startRowLog(full, 1, func(*rowLog) {}, func(err error) { told <- err })
+	log.rows <- &row{Status: statusOK}
+	select {
+	case err := <-told:
+		if err.Error() != "write /dev/full: no space left on device" {
+			t.Errorf("told %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("not told while the load plays")
+	}
+	if err := log.close(); err == nil || err.Error() != "write /dev/full: no space left on device" || len(told) != 0 {
+		t.Errorf("close says %v, told %d times more", err, len(told))
+	}
+}
