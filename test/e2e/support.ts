@@ -33,6 +33,9 @@ export interface RunOptions {
   readonly expectedCode?: number;
 }
 
+/** What a child has written before its end may come so long after it. */
+const drainMs = 1000;
+
 /** A child in a process group of its own; its output is kept as it comes. */
 export class Running {
   readonly #child: ChildProcess;
@@ -60,8 +63,9 @@ export class Running {
     this.#child.stdin?.end(options.stdin ?? "");
     this.#ended = new Promise((done, fail) => {
       this.#child.once("error", fail);
-      // "exit", not "close": a process that was left behind may hold the pipes for ever.
-      this.#child.once("exit", (code) => setImmediate(done, code));
+      this.#child.once("close", done);
+      // A process that was left behind may hold the pipes for ever.
+      this.#child.once("exit", (code) => setTimeout(done, drainMs, code));
     });
   }
 
@@ -352,7 +356,7 @@ export async function hostState(host: Host): Promise<string[]> {
     host,
     `{
 find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \\
-  -o -path /var/lib/systemd -o -path /var/cache \\) -prune -o -printf 'file %p\\n'
+  -o -path /var/lib/systemd -o -path /var/cache -o -path /var/backups \\) -prune -o -printf 'file %p\\n'
 ls -d /run/k3s /run/flannel /run/netns/* /var/log/pods /var/log/containers 2>/dev/null
 systemctl list-unit-files --no-legend --plain | awk '{ print "unit", $1, $2 }'
 ps -e -o args= | grep -E 'k3s|kube|containerd|etcd' | grep -v grep

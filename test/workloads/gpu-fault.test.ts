@@ -75,7 +75,7 @@ function node(): Node {
     });
     return {
       child,
-      ended: new Promise((done) => child.once("exit", (code, signal) => done(code ?? signal))),
+      ended: new Promise((done) => child.once("close", (code, signal) => done(code ?? signal))),
     };
   };
   return {
