@@ -12,6 +12,8 @@ const stackKeys: Readonly<Record<string, string>> = {
   kind: "cluster",
   cluster: "name of a file in configs/clusters/",
   kubeconfig: "path of a kubeconfig, to use an existing cluster instead of installing K3s",
+  outputs:
+    "file of `pulumi stack output --json` of the stack that made the cluster, to use it through llmeval:kubeconfig and make nothing",
   protectData: "false before a destroy that shall delete data too; wins over the file's protectData",
   k3sToken: "secret; the token with which servers join, where it is not to be generated",
   grafanaPassword: "secret; the password of Grafana's user admin, where it is not to be generated",

@@ -1,6 +1,5 @@
 // The cluster stack: hosts -> K3s -> parts inside the cluster. Composition only.
 
-import * as fs from "node:fs";
 import * as path from "node:path";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
@@ -36,6 +35,7 @@ import type { Subject } from "../components/cluster/rbac-rules.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";
 import { checkStackKeys, readClusterConfig } from "./cluster-settings.ts";
+import { describedCluster, existingCluster } from "./existing-cluster.ts";
 
 export interface ClusterOutputs {
   readonly kubeconfig: pulumi.Output<string>;
@@ -64,6 +64,8 @@ export async function clusterStack(
     preview: pulumi.runtime.isDryRun(),
     warn: (message) => void pulumi.log.warn(message),
   };
+  const outputsFile = stackConfig.get("outputs");
+  if (outputsFile !== undefined) return describedCluster(outputsFile, stackConfig, context);
   const kubeconfigFile = stackConfig.get("kubeconfig");
   const { name, file, config } = readClusterConfig(
     stackConfig.get("cluster"),
@@ -314,23 +316,4 @@ function installCluster(name: string, file: string, config: ClusterConfig, conte
     context,
   });
   return { kubeconfig: k3s.kubeconfig, apiServer: k3s.apiServer, k3s };
-}
-
-function existingCluster(kubeconfigFile: string, context: SshContext): Cluster {
-  try {
-    const text = fs.readFileSync(resolvePath(kubeconfigFile, context.projectDir), "utf8");
-    return {
-      kubeconfig: pulumi.secret(text),
-      apiServer: /^\s*server:\s*(\S+)/m.exec(text)?.[1] ?? "unknown",
-    };
-  } catch {
-    const message = `llmeval:kubeconfig ${kubeconfigFile} cannot be read`;
-    if (!context.preview) {
-      throw new UserError(`${message}; give the path of a kubeconfig, or unset it to install K3s on hosts`);
-    }
-    context.warn(`${message}; fine for a preview, \`pulumi up\` needs it`);
-    // Unknown, as before the first install; an empty one would stand for whatever cluster kubectl points at.
-    const unknown = pulumi.output(pulumi.unknown as unknown as string);
-    return { kubeconfig: unknown, apiServer: unknown };
-  }
 }

@@ -10,6 +10,7 @@ import type { SuiteState } from "../../cli/suite/state.ts";
 import type { Summary } from "../../workloads/collector/summary.ts";
 import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { Manifest, Quality, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
+import { describeForCi } from "./ci-account.ts";
 import { logLines, sendSpan, targets, unknownMetrics, wrongAnswers } from "./platform.ts";
 import { rbacCases, rbacOfCases } from "./rbac-cases.ts";
 import { playStepByStep } from "./step-by-step.ts";
@@ -388,8 +389,11 @@ test("K3s: an agent joins and leaves by the stack's configuration; a wrong token
   expect(await hostState("agent-1")).toEqual(pristine["agent-1"]);
 });
 
-test("an experiment is played, and its results are fetched whole", async () => {
+test("an experiment is played with the rights of a CI account, and its results are fetched whole", async () => {
+  await describeForCi(project);
+  expect(project.resources("ci")).toEqual([]);
   await project.init("exp-smoke");
+  await project.run("pulumi", ["config", "set", "llmeval:cluster", "ci", "-s", "exp-smoke"]);
   await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
   const { experimentId, t0, resultsDirectory } = (await project.outputs("exp-smoke")) as {
     readonly experimentId: string;

@@ -398,6 +398,63 @@ test("an existing cluster needs no hosts", async () => {
   });
 });
 
+const kubeconfigOfCi = "clusters:\n- cluster:\n    server: https://10.0.0.2:6443\n";
+type Outputs = Readonly<Record<string, unknown>> & { readonly endpoints: Readonly<Record<string, string>> };
+const described = { "llmeval:kind": "cluster", "llmeval:outputs": "prod.json" };
+
+test("a cluster is what the stack that made it says, behind a kubeconfig of one's own; nothing is made", async () => {
+  const made = await record(() => clusterStack(temporaryProject(labFiles)), { config: dev, stack: "dev" });
+  const { kubeconfig: _kubeconfig, passwords: _passwords, endpoints, ...said } = made.outputs as Outputs;
+  const written = { ...said, endpoints: { ...endpoints, apiServer: "https://10.0.0.1:6443" } };
+  const masked = { ...written, kubeconfig: "[secret]", passwords: { entry: "[secret]" } };
+  const project = temporaryProject({
+    "ci.kubeconfig": kubeconfigOfCi,
+    "prod.json": JSON.stringify(masked),
+  });
+  const { resources, outputs } = await record(() => clusterStack(project), {
+    config: { ...described, "llmeval:kubeconfig": "ci.kubeconfig" },
+    stack: "ci",
+  });
+  expect(resources.map(({ type }) => type)).toEqual(["pulumi:pulumi:Stack"]);
+  const { kubeconfig, ...others } = outputs as Outputs;
+  expect(JSON.stringify(kubeconfig)).toContain("10.0.0.2");
+  expect(others).toEqual({
+    ...said,
+    endpoints: { ...endpoints, apiServer: "https://10.0.0.2:6443" },
+    passwords: {},
+  });
+});
+
+test("what cannot describe a cluster is one clear error", async () => {
+  const project = temporaryProject({
+    "ci.kubeconfig": kubeconfigOfCi,
+    "prod.json": '{"namespace":"exp-smoke","endpoints":{"loki":3}}',
+  });
+  const errorOf = (config: Record<string, string>): Promise<string> =>
+    record(() => clusterStack(project), { config: { ...described, ...config }, stack: "ci" }).then(
+      () => "none",
+      (error: Error) => error.message,
+    );
+  const kubeconfig = { "llmeval:kubeconfig": "ci.kubeconfig" };
+  expect(await errorOf({})).toMatchInlineSnapshot(
+    `"llmeval:outputs needs llmeval:kubeconfig, your own way into that cluster; set it by: pulumi config set llmeval:kubeconfig FILE"`,
+  );
+  expect(await errorOf({ ...kubeconfig, "llmeval:cluster": "prod" })).toMatchInlineSnapshot(
+    `"llmeval:outputs describes the cluster already; remove the other description by: pulumi config rm llmeval:cluster"`,
+  );
+  expect(await errorOf({ ...kubeconfig, "llmeval:outputs": "nosuch.json" })).toMatchInlineSnapshot(
+    `"nosuch.json: cannot be read (ENOENT)"`,
+  );
+  expect(await errorOf(kubeconfig)).toMatchInlineSnapshot(`
+    "prod.json: 5 problems
+      - endpoints.loki: expected a string, got 3
+      - capabilities: missing; expected a map
+      - storageClass: missing; expected a string
+      - images: missing; expected a map
+      - accelerators: missing; expected a map"
+  `);
+});
+
 test.each<{ config: Record<string, string> }>([
   { config: { "llmeval:cluster": "labb" } },
   { config: {} },
