@@ -43,6 +43,22 @@ const resources = z.strictObject({
   memory: quantity('a memory quantity, e.g. "512Mi"'),
 });
 
+const toleration = z.strictObject({
+  key: z.string().min(1).optional().describe("the taint's key; without it every taint, with operator Exists"),
+  operator: z.enum(["Equal", "Exists"]).optional(),
+  value: z.string().optional(),
+  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).optional(),
+});
+
+const place = z.strictObject({
+  nodeSelector: z
+    .record(z.string().min(1), z.string())
+    .describe("labels that a node must have, key to value, empty for any node"),
+  tolerations: z
+    .array(toleration)
+    .describe("taints that a node may have, as in a pod's spec, empty for none"),
+});
+
 /** The merged definition: base, engine, profile, model, preset, definition and overrides in one tree. */
 export const experimentSchema = z.strictObject({
   description: z.string().describe("one sentence on what the experiment is for"),
@@ -100,6 +116,15 @@ export const experimentSchema = z.strictObject({
     acceleratorsPerPod: count("the number of accelerators of each pod"),
     acceleratorResource: z.string().min(1).describe("the Kubernetes resource name of one accelerator"),
     placementStrategy: z.enum(["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"]),
+  }),
+  placement: z.strictObject({
+    head: place,
+    worker: place.describe(
+      "the pods that serve; those of vLLM tolerate the taint of their accelerator already",
+    ),
+    load: place.describe(
+      "the load generator, and what shares its volume: gate, conductor, collector, reader",
+    ),
   }),
   load: loadSchema,
   timeline: z.strictObject({

@@ -17,6 +17,7 @@ import {
   workloadPodSpec,
 } from "./conventions.ts";
 import { faultPlanPath, faultPlanVolume } from "./faults.ts";
+import { placementOf } from "./placement.ts";
 import { deadlinesOf, recoverySeconds } from "./timing.ts";
 import { type Sources, sourceVolume } from "./workload-source.ts";
 
@@ -69,6 +70,7 @@ export function toCollectorJobSpec(args: CollectorArgs): k8s.types.input.batch.v
           : {}),
       },
       resources: resolved.resources.collector,
+      placement: placementOf(resolved, "load"),
       serviceAccount: serviceAccounts.collector,
       usesApi: true,
       volumes: [

@@ -3,6 +3,7 @@
 import type * as k8s from "@pulumi/kubernetes";
 import { existingUrl } from "../../experiments/existing.ts";
 import type { ResolvedExperiment } from "../../experiments/schema.ts";
+import type { Placement } from "./placement.ts";
 
 type PodSpec = k8s.types.input.core.v1.PodSpec;
 type Volume = k8s.types.input.core.v1.Volume;
@@ -71,6 +72,7 @@ export interface WorkloadPodArgs {
   readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly resources: ResourceArgs;
+  readonly placement: Placement;
   readonly serviceAccount: string;
   /** Whether the program calls the Kubernetes API. */
   readonly usesApi: boolean;
@@ -85,6 +87,7 @@ export interface WorkloadPodArgs {
 /** A pod of ours: no privileges, own service account, no token unless it needs one. */
 export function workloadPodSpec(args: WorkloadPodArgs): PodSpec {
   return {
+    ...args.placement,
     restartPolicy: args.restartPolicy ?? "Never",
     serviceAccountName: args.serviceAccount,
     automountServiceAccountToken: args.usesApi,

@@ -17,6 +17,7 @@ import { EntryAccess } from "./entry-access.ts";
 import { Faults } from "./faults.ts";
 import { Gate } from "./gate.ts";
 import { Load } from "./load.ts";
+import { placementOf } from "./placement.ts";
 import { RayService } from "./ray-service.ts";
 import { Fetch, type FetchedSummary, type PlayedLoad, ResultsVolume } from "./results.ts";
 import { RunConfig, type StackInfo, type StandIn } from "./run-config.ts";
@@ -129,6 +130,7 @@ export class Experiment extends pulumi.ComponentResource {
         experiment,
         storage: { ...resolved.storage, className: resolved.storage.className ?? args.storageClass ?? null },
         resources: resolved.resources.reader,
+        placement: placementOf(resolved, "load"),
         image: images.node,
         sources: workloads.sources.reader,
       },

@@ -21,6 +21,7 @@ import {
   workloadPodSpec,
 } from "./conventions.ts";
 import { gpuScript, toGpuJobs } from "./gpu-fault.ts";
+import { placementOf } from "./placement.ts";
 import { deadlinesOf, recoverySeconds } from "./timing.ts";
 import { type Sources, sourceVolume } from "./workload-source.ts";
 
@@ -115,6 +116,7 @@ export function toConductorJobSpec(args: FaultsArgs): k8s.types.input.batch.v1.J
         PROBE_PORT: String(probePort),
       },
       resources: resolved.resources.conductor,
+      placement: placementOf(resolved, "load"),
       serviceAccount: serviceAccounts.conductor,
       usesApi: true,
       volumes: [sourceVolume("conductor", args.sources), faultPlanVolume(experimentId), resultsVolume(false)],

@@ -18,6 +18,7 @@ import {
   serveUrl,
   workloadPodSpec,
 } from "./conventions.ts";
+import { placementOf } from "./placement.ts";
 import { deadlinesOf } from "./timing.ts";
 import { type Sources, sourceVolume } from "./workload-source.ts";
 
@@ -59,6 +60,7 @@ export function toGateJobSpec(args: GateArgs): k8s.types.input.batch.v1.JobSpec 
         ...(args.debug === true ? { LOG_LEVEL: "debug" } : {}),
       },
       resources: resolved.resources.gate,
+      placement: placementOf(resolved, "load"),
       serviceAccount: serviceAccounts.gate,
       usesApi: !existing,
       volumes: [sourceVolume("gate", args.sources), resultsVolume(false)],

@@ -15,6 +15,7 @@ import {
   resultsVolume,
   workloadPodSpec,
 } from "./conventions.ts";
+import { placementOf } from "./placement.ts";
 import { deadlinesOf } from "./timing.ts";
 
 export interface LoadArgs extends RunArgs {
@@ -50,6 +51,7 @@ export function toLoadJobSpec(args: LoadArgs): k8s.types.input.batch.v1.JobSpec 
         GOMEMLIMIT: String(Math.floor(goMemoryShare * parseQuantity(resolved.resources.load.memory))),
       },
       resources: resolved.resources.load,
+      placement: placementOf(resolved, "load"),
       serviceAccount: serviceAccounts.load,
       usesApi: false,
       volumes: [configVolume(args.runConfig), resultsVolume(false)],

@@ -6,6 +6,7 @@ import * as k8s from "../kubernetes.ts";
 import { labelsOf } from "../naming.ts";
 import { parseQuantity } from "../quantity.ts";
 import { ports, rayServiceName, resourcesOf } from "./conventions.ts";
+import { placementOf } from "./placement.ts";
 import { type Otlp, toServeConfig } from "./serve-config.ts";
 
 export interface RayServiceArgs {
@@ -119,7 +120,7 @@ function workerStartParams(experiment: ResolvedExperiment): Record<string, strin
 }
 
 function headTemplate(args: Omit<RayServiceArgs, "namespace">): PodTemplate {
-  return podTemplate(args, {
+  return podTemplate(args, "head", {
     name: "ray-head",
     image: args.image,
     env: rayEnv(args),
@@ -156,7 +157,7 @@ function workerTemplate(args: Omit<RayServiceArgs, "namespace">, groupName: stri
       : resources,
     volumeMounts: [raySessions.mount, ...(vllm ? [{ name: "models", mountPath: cachePath }] : [])],
   };
-  const template = podTemplate(args, container, { "llmeval/replica": groupName });
+  const template = podTemplate(args, "worker", container, { "llmeval/replica": groupName });
   if (!vllm) return template;
   const models =
     hostPath === null
@@ -168,6 +169,7 @@ function workerTemplate(args: Omit<RayServiceArgs, "namespace">, groupName: stri
 
 function podTemplate(
   args: Omit<RayServiceArgs, "namespace">,
+  group: "head" | "worker",
   container: Container,
   labels: Record<string, string> = {},
 ): PodTemplate {
@@ -175,6 +177,7 @@ function podTemplate(
     // The services that the operator makes select pods with its own name; another one would leave them empty.
     metadata: { labels: { ...labelsOf({ name: "kuberay", experiment: args.experiment.name }), ...labels } },
     spec: {
+      ...placementOf(args.experiment, group),
       serviceAccountName: args.serviceAccount,
       automountServiceAccountToken: false,
       enableServiceLinks: false,

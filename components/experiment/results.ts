@@ -18,6 +18,7 @@ import {
   resultsVolume,
   workloadPodSpec,
 } from "./conventions.ts";
+import type { Placement } from "./placement.ts";
 import { deadlinesOf } from "./timing.ts";
 import { type Sources, sourceVolume } from "./workload-source.ts";
 
@@ -26,6 +27,7 @@ export interface ResultsVolumeArgs {
   readonly experiment: string;
   readonly storage: ResolvedExperiment["storage"];
   readonly resources: ResourceArgs;
+  readonly placement: Placement;
   /** Image with Node that runs TypeScript. */
   readonly image: string;
   readonly sources: Sources;
@@ -58,6 +60,7 @@ export function toReaderSpec(args: ResultsVolumeArgs): k8s.types.input.apps.v1.D
     command: ["node", `${appPath}/reader/main.ts`],
     env: { ROOT: resultsPath, PORT: String(ports.reader) },
     resources: args.resources,
+    placement: args.placement,
     serviceAccount: serviceAccounts.reader,
     usesApi: false,
     volumes: [sourceVolume("reader", args.sources), resultsVolume(true)],

@@ -54,6 +54,7 @@ interface Named {
   readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
 }
 interface Pod extends Named {
+  readonly spec: { readonly nodeName: string };
   readonly status: {
     readonly phase: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
@@ -363,12 +364,21 @@ test("K3s: a restart of the service keeps the pods, a reboot of the host brings 
   await untilBack(reboot, { restarted: true });
 });
 
-test("K3s: an agent joins and leaves by the stack's configuration; a wrong token is refused", async () => {
-  const restore = configureCluster((config) => {
-    config["k3s"] = {
-      ...config["k3s"],
-      agents: [{ name: "agent-1", address: hosts["agent-1"], labels: { "llmeval.io/role": "gpu" } }],
-    };
+/** For engines only, as hosts with GPUs are. */
+const agent = {
+  name: "agent-1",
+  address: hosts["agent-1"],
+  labels: { "llmeval.io/role": "gpu" },
+  taints: ["llmeval.io/role=gpu:NoSchedule"],
+};
+const onAgent = {
+  nodeSelector: agent.labels,
+  tolerations: [{ key: "llmeval.io/role", value: "gpu" }],
+};
+
+test("K3s: an agent joins by the stack's configuration; a wrong token is refused", async () => {
+  configureCluster((config) => {
+    config["k3s"] = { ...config["k3s"], agents: [agent] };
   });
   await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
   expect(await nodeReady("agent-1")).toBe("True");
@@ -381,19 +391,17 @@ test("K3s: an agent joins and leaves by the stack's configuration; a wrong token
   expect(wrong.stdout.trimEnd().split("\n").at(-1)).toBe(
     "k3s: token is not accepted by https://10.89.77.11:6443; copy <data-dir>/server/token of that server",
   );
-
-  restore();
-  await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
-  const nodes = await project.kubectl<List<Named>>("get", "nodes");
-  expect(nodes.items.map(({ metadata }) => metadata.name)).toEqual(["server-1"]);
-  expect(await hostState("agent-1")).toEqual(pristine["agent-1"]);
 });
 
-test("an experiment is played with the rights of a CI account, and its results are fetched whole", async () => {
+test("an experiment is played on two hosts with the rights of a CI account, and its results are fetched whole", async () => {
   await describeForCi(project);
   expect(project.resources("ci")).toEqual([]);
-  await project.init("exp-smoke");
-  await project.run("pulumi", ["config", "set", "llmeval:cluster", "ci", "-s", "exp-smoke"]);
+  await project.init("exp-smoke", {
+    "llmeval:kind": "experiment",
+    "llmeval:cluster": "ci",
+    "llmeval:overrides": { placement: { worker: onAgent } },
+    "pulumi:disable-default-providers": ["kubernetes"],
+  });
   await project.pulumi("up", "exp-smoke", up, { timeoutMs: 240_000 });
   const { experimentId, t0, resultsDirectory } = (await project.outputs("exp-smoke")) as {
     readonly experimentId: string;
@@ -401,6 +409,16 @@ test("an experiment is played with the rights of a CI account, and its results a
     readonly resultsDirectory: string;
   };
   const timeline = checkResults(experimentId);
+  expect(timeline.replicas.map(({ node }) => node)).toEqual(["agent-1"]);
+  const load = await project.kubectl<List<Pod>>(
+    "get",
+    "pods",
+    "-n",
+    "exp-smoke",
+    "-l",
+    "app.kubernetes.io/name=load",
+  );
+  expect(load.items.map(({ spec }) => spec.nodeName)).toEqual(["server-1"]);
   expect({ experimentId, t0: t0.unixNs, resultsDirectory }).toEqual({
     experimentId: expect.stringMatching(/^smoke-r1-[0-9a-f]{6}$/),
     t0: timeline.t0UnixNs,
@@ -551,6 +569,16 @@ test("destroy of the experiment removes its namespace; the results on disk stay"
     return items.length === 0 ? undefined : items.map(({ metadata }) => metadata.name).join(", ");
   });
   checkResults(firstRun.id);
+});
+
+test("K3s: an agent leaves by the stack's configuration", async () => {
+  configureCluster((config) => {
+    config["k3s"] = { ...config["k3s"], agents: [] };
+  });
+  await project.pulumi("up", "dev", up, { timeoutMs: 180_000 });
+  const nodes = await project.kubectl<List<Named>>("get", "nodes");
+  expect(nodes.items.map(({ metadata }) => metadata.name)).toEqual(["server-1"]);
+  expect(await hostState("agent-1")).toEqual(pristine["agent-1"]);
 });
 
 test("a suite of faults, a control and what cannot work is played by one command, and each verdict is right", async () => {

@@ -73,6 +73,20 @@ test("smoke resolves with every default explicit", () => {
         "podsPerReplica": 1,
         "tensorParallelism": 1,
       },
+      "placement": {
+        "head": {
+          "nodeSelector": {},
+          "tolerations": [],
+        },
+        "load": {
+          "nodeSelector": {},
+          "tolerations": [],
+        },
+        "worker": {
+          "nodeSelector": {},
+          "tolerations": [],
+        },
+      },
       "resources": {
         "collector": {
           "cpu": "100m",
@@ -340,8 +354,8 @@ test("everything that is wrong is told at once", () => {
       - experiments/x.yaml: load.promtTokens: unknown key; did you mean "promptTokens"? (allowed: api, arrivals, burstSize, concurrency, iterations, outputTokens, promptTokens, prompts, rampToRatePerSecond, ratePerSecond, requestTimeoutSeconds, seed, spawnRatePerSecond, stopAfterDeadSeconds, stopWhenSaturated, stream, workers)
       - experiments/x.yaml: timeline.profile: is "smok"; did you mean "smoke"? allowed: ansible, rca, smoke
       - experiments/x.yaml: resources.worker.cpu: is "many", allowed: a CPU quantity, e.g. "500m" or "2"
-      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)
-      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)"
+      - experiments/x.yaml: engin: unknown key; did you mean "engine"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, placement, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)
+      - Pulumi.exp-x.yaml llmeval:overrides: lod: unknown key; did you mean "load"? (allowed: description, engine, existing, faults, load, model, modelId, parallelism, placement, resources, serve, simulator, slo, storage, timeline, timeouts, vllm)"
   `);
 });
 

@@ -513,6 +513,7 @@ test("results volume and reader", () => {
       experiment: "smoke",
       storage: resolved.storage,
       resources: resolved.resources.reader,
+      placement: { nodeSelector: { disk: "fast" } },
       image: "node:24",
       sources: { "package.json": "{}", "reader/main.ts": "1;" },
     }),
@@ -603,6 +604,9 @@ test("results volume and reader", () => {
             },
           ],
           "enableServiceLinks": false,
+          "nodeSelector": {
+            "disk": "fast",
+          },
           "restartPolicy": "Always",
           "securityContext": {
             "fsGroup": 1000,

@@ -424,6 +424,23 @@ test("vLLM: accelerators, placement group, weights and token", () => {
               },
             },
             "spec": {
+              "affinity": {
+                "nodeAffinity": {
+                  "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                      "preference": {
+                        "matchExpressions": [
+                          {
+                            "key": "nvidia.com/gpu.present",
+                            "operator": "DoesNotExist",
+                          },
+                        ],
+                      },
+                      "weight": 100,
+                    },
+                  ],
+                },
+              },
               "automountServiceAccountToken": false,
               "containers": [
                 {
@@ -592,6 +609,12 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                 "enableServiceLinks": false,
                 "serviceAccountName": "ray",
                 "terminationGracePeriodSeconds": 10,
+                "tolerations": [
+                  {
+                    "key": "nvidia.com/gpu",
+                    "operator": "Exists",
+                  },
+                ],
                 "volumes": [
                   {
                     "emptyDir": {
