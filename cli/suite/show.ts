@@ -33,12 +33,15 @@ export class Show {
 
   readonly update = (state: SuiteState): void => {
     this.#state = state;
-    if (this.#screen.isTTY === true) {
-      this.#tick ??= setInterval(() => this.#draw(), tickMilliseconds);
-      if (performance.now() - this.#drawn >= redrawMilliseconds) this.#draw();
-      return;
-    }
-    for (const one of state.cases) {
+    const terminal = this.#screen.isTTY === true;
+    // A line that comes too soon after another is shown later.
+    this.#tick ??= setInterval(() => (terminal ? this.#draw() : this.#log(this.#state)), tickMilliseconds);
+    if (!terminal) this.#log(state);
+    else if (performance.now() - this.#drawn >= redrawMilliseconds) this.#draw();
+  };
+
+  #log(state: SuiteState | undefined): void {
+    for (const one of state?.cases ?? []) {
       const last = this.#lines.get(one.name);
       const text = changeLine(one);
       const now = performance.now();
@@ -48,7 +51,7 @@ export class Show {
       this.#lines.set(one.name, { status: one.status, text, at: now });
       this.#screen.write(`${new Date().toISOString().slice(11, 19)} ${text}\n`);
     }
-  };
+  }
 
   /** The last page; nothing is drawn after it. */
   end(state: SuiteState): void {

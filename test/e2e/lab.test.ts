@@ -396,7 +396,8 @@ test("K3s: an agent joins by the stack's configuration; a wrong token is refused
 test("an experiment is played on two hosts with the rights of a CI account, and its results are fetched whole", async () => {
   await describeForCi(project);
   expect(project.resources("ci")).toEqual([]);
-  await project.init("exp-smoke", {
+  await project.init("exp-smoke");
+  project.configure("exp-smoke", {
     "llmeval:kind": "experiment",
     "llmeval:cluster": "ci",
     "llmeval:overrides": { placement: { worker: onAgent } },

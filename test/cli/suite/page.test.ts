@@ -108,7 +108,7 @@ beforeEach(
 );
 afterEach(() => void vi.useRealTimers());
 
-test("elsewhere than in a terminal: a line for each change, progress no more often than asked", () => {
+test("elsewhere than in a terminal: a line for each change, progress no more often than asked, and then the latest", () => {
   const written: string[] = [];
   const show = new Show({ write: (line) => written.push(line) }, 10);
   const progress = (number: number): SuiteState =>
@@ -124,7 +124,7 @@ test("elsewhere than in a terminal: a line for each change, progress no more oft
   show.end(state({ dp1: done, dp2: failed }));
   expect(written.join("")).toMatchInlineSnapshot(`
     "00:01:40 dp1: running, load: 1/60 requests sent
-    00:01:51 dp1: running, load: 3/60 requests sent
+    00:01:50 dp1: running, load: 2/60 requests sent
     00:01:51 dp1: done, 1 valid
     00:01:51 dp2: failed: no room; on any node
     suite s on dev: 1 of 4 done, 1 failed; go on by: npx llmeval suite resume s
