@@ -38,9 +38,11 @@ checks() {
 }
 
 go_tests() { # MODULE [FLAG...]: the same flags as the build, whose compiled packages serve the tests too
-  local report=$reports/go.json lines
+  local report=$reports/go.json lines vet=()
+  # These two look into every dependency first: minutes, where that is all of Kubernetes.
+  [ "$1" != lab/k3s ] || vet=(-printf=false -lostcancel=false)
   printf '\n▸ go test in %s\n' "$1"
-  (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${@:2}" ./... && go test "${@:2}" -json ./...) >"$report" || failure "go test in $1"
+  (cd "$1" && [ -z "$(gofmt -l .)" ] && go vet "${vet[@]}" "${@:2}" ./... && go test -vet=off "${@:2}" -json ./...) >"$report" || failure "go test in $1"
   count "$(grep -c '"Action":"pass".*"Test":' "$report")" 0
   mapfile -t lines < <(grep '"Action":"fail".*"Test":' "$report")
   [ ${#lines[@]} = 0 ] || failure "${lines[@]}"
