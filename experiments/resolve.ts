@@ -18,6 +18,7 @@ import {
   profileNames,
   type ResolvedExperiment,
   reservedEngineArguments,
+  reservedVariables,
 } from "./schema.ts";
 import { profiles, timelineOf } from "./timeline.ts";
 
@@ -219,10 +220,13 @@ function crossProblems(experiment: ResolvedExperiment, originOf: OriginOf): Prob
       "beforeSeconds, faultSeconds and afterSeconds are all 0, nothing would be measured; give one of them a length",
     );
   }
-  for (const key of Object.keys(vllm.arguments)) {
-    const instead = reservedEngineArguments[key];
-    if (instead !== undefined)
-      add(["vllm", "arguments", key], `follows from ${instead}; remove it here and set ${instead}`);
+  const reserved = { arguments: reservedEngineArguments, environment: reservedVariables };
+  for (const group of ["arguments", "environment"] as const) {
+    for (const key of Object.keys(vllm[group])) {
+      const instead = reserved[group][key];
+      if (instead !== undefined)
+        add(["vllm", group, key], `follows from ${instead}; remove it here and set ${instead}`);
+    }
   }
   return problems;
 }

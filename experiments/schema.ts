@@ -20,6 +20,12 @@ export const reservedEngineArguments: Readonly<Record<string, string>> = {
   tensor_parallel_size: "parallelism.tensorParallelism",
 };
 
+/** Environment variables of vLLM that follow from other keys, with the key to set instead. */
+export const reservedVariables: Readonly<Record<string, string>> = {
+  HF_HOME: "vllm.modelCacheHostPath",
+  HF_TOKEN: "llmeval:huggingFaceToken",
+};
+
 const count = (what: string) => z.int().min(1).describe(what);
 const seconds = (what: string) => z.number().min(0).describe(`${what} in seconds`);
 const quantity = (what: string) =>
@@ -73,6 +79,18 @@ export const experimentSchema = z.strictObject({
   vllm: z.strictObject({
     preset: z.string().describe("the name of a file in configs/vllm"),
     arguments: z.record(z.string(), z.json()).describe("engine arguments of vLLM with underscores"),
+    environment: z
+      .record(
+        z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "expected letters, digits and `_`"),
+        // `1` and `true` are no text in YAML.
+        z.preprocess(
+          (value) => (typeof value === "number" || typeof value === "boolean" ? String(value) : value),
+          z.string(),
+        ),
+      )
+      .describe(
+        "environment variables of vLLM's pods, named by letters, digits and `_`, e.g. HF_ENDPOINT; no secrets",
+      ),
     acceleratorType: z
       .string()
       .min(1)

@@ -205,11 +205,19 @@ function rayEnv(args: Omit<RayServiceArgs, "namespace">): EnvVar[] {
       : args.experiment.engine === "vllm"
         ? { VLLM_LOGGING_LEVEL: "DEBUG" }
         : { RAY_SERVE_LOG_TO_STDERR: "1" };
-  return [
-    { name: "RAY_USAGE_STATS_ENABLED", value: "0" },
-    ...Object.entries({ ...frugal, ...tracing, ...verbose }).map(([name, value]) => ({ name, value })),
+  const asked: Record<string, string> =
+    args.experiment.engine === "vllm" ? args.experiment.vllm.environment : {};
+  const all = {
+    RAY_USAGE_STATS_ENABLED: "0",
+    ...frugal,
+    ...tracing,
+    ...verbose,
     // Ray's own killer would act before the kernel does, and hide what a memory fault does.
-    { name: "RAY_memory_monitor_refresh_ms", value: "0" },
+    RAY_memory_monitor_refresh_ms: "0",
+    ...asked,
+  };
+  return [
+    ...Object.entries(all).map(([name, value]) => ({ name, value })),
     ...(args.huggingFaceToken === undefined
       ? []
       : [{ name: "HF_TOKEN", valueFrom: { secretKeyRef: { name: tokenSecret, key: tokenKey } } }]),

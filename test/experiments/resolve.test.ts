@@ -162,6 +162,7 @@ test("smoke resolves with every default explicit", () => {
           "gpu_memory_utilization": 0.9,
           "max_num_seqs": 256,
         },
+        "environment": {},
         "modelCacheHostPath": null,
         "preset": "default",
       },
@@ -429,21 +430,33 @@ test("parallelism that does not fit the pods is refused", () => {
   expect(overridden("smoke", { parallelism: fits }).parallelism.podsPerReplica).toBe(2);
 });
 
+test("a variable that no shell can set is refused", () => {
+  const vllm = { environment: { "NCCL-DEBUG": "1" } };
+  expect(errorOf(() => overridden("smoke", { vllm }))).toMatchInlineSnapshot(`
+    "experiment smoke cannot be used, 1 problem:
+      - Pulumi.exp-x.yaml llmeval:overrides: vllm.environment.NCCL-DEBUG: is "1", allowed: environment variables of vLLM's pods, named by letters, digits and \`_\`, e.g. HF_ENDPOINT; no secrets"
+  `);
+});
+
 test("values that contradict each other are refused", () => {
   expect(
     errorOf(() =>
       overridden("smoke", {
         load: { promptTokens: 8000, outputTokens: 500, ratePerSecond: [1, 1] },
         timeline: { beforeSeconds: 0 },
-        vllm: { arguments: { tensor_parallel_size: 2 } },
+        vllm: {
+          arguments: { tensor_parallel_size: 2 },
+          environment: { HF_TOKEN: "hf_x" },
+        },
       }),
     ),
   ).toMatchInlineSnapshot(`
-    "experiment smoke cannot be used, 4 problems:
+    "experiment smoke cannot be used, 5 problems:
       - Pulumi.exp-x.yaml llmeval:overrides: load.promptTokens: promptTokens 8000 + outputTokens 500 is 8500, allowed: at most model.maxModelLen 8192; lower them or raise it
       - Pulumi.exp-x.yaml llmeval:overrides: load.ratePerSecond: is [1,1], allowed: each rate once; use load.iterations to repeat
       - Pulumi.exp-x.yaml llmeval:overrides: timeline: beforeSeconds, faultSeconds and afterSeconds are all 0, nothing would be measured; give one of them a length
-      - Pulumi.exp-x.yaml llmeval:overrides: vllm.arguments.tensor_parallel_size: follows from parallelism.tensorParallelism; remove it here and set parallelism.tensorParallelism"
+      - Pulumi.exp-x.yaml llmeval:overrides: vllm.arguments.tensor_parallel_size: follows from parallelism.tensorParallelism; remove it here and set parallelism.tensorParallelism
+      - Pulumi.exp-x.yaml llmeval:overrides: vllm.environment.HF_TOKEN: follows from llmeval:huggingFaceToken; remove it here and set llmeval:huggingFaceToken"
   `);
 });
 

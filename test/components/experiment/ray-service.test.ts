@@ -395,7 +395,11 @@ test("vLLM: accelerators, placement group, weights and token", () => {
       acceleratorsPerPod: 2,
       placementStrategy: "SPREAD",
     },
-    vllm: { acceleratorType: "H100", modelCacheHostPath: "/var/lib/models" },
+    vllm: {
+      acceleratorType: "H100",
+      modelCacheHostPath: "/var/lib/models",
+      environment: { NCCL_DEBUG: "WARN", VLLM_USE_V1: 1 },
+    },
   });
   expect(
     toRayServiceSpec({
@@ -452,6 +456,14 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                     {
                       "name": "RAY_memory_monitor_refresh_ms",
                       "value": "0",
+                    },
+                    {
+                      "name": "NCCL_DEBUG",
+                      "value": "WARN",
+                    },
+                    {
+                      "name": "VLLM_USE_V1",
+                      "value": "1",
                     },
                     {
                       "name": "HF_TOKEN",
@@ -554,6 +566,14 @@ test("vLLM: accelerators, placement group, weights and token", () => {
                       {
                         "name": "RAY_memory_monitor_refresh_ms",
                         "value": "0",
+                      },
+                      {
+                        "name": "NCCL_DEBUG",
+                        "value": "WARN",
+                      },
+                      {
+                        "name": "VLLM_USE_V1",
+                        "value": "1",
                       },
                       {
                         "name": "HF_TOKEN",
