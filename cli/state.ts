@@ -81,7 +81,9 @@ export class Namespace {
       const last = (await this.logTail(job, 1)).at(-1);
       if (last !== undefined) return `${role}: ${withoutPrefix(last, role)}`;
     }
-    return `${role}: pod ${podState(pod)}`;
+    // The first sentence: what follows is about preemption.
+    const why = unschedulable(pod)?.message?.split(". ")[0];
+    return `${role}: pod ${podState(pod)}${why === undefined ? "" : `: ${why}`}`;
   }
 
   /** "3 Running, 1 Pending (ImagePullBackOff)". */
@@ -117,11 +119,13 @@ export function podState(pod: Pod): string {
   const phase = pod.status?.phase ?? "Unknown";
   const states = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
   const reasons = states.map(({ state }) => state?.waiting?.reason ?? state?.terminated?.reason);
-  const unschedulable = pod.status?.conditions?.find(
-    ({ type, status }) => type === "PodScheduled" && status === "False",
-  );
-  const reason = reasons.find((text) => text !== undefined && text !== "Completed") ?? unschedulable?.reason;
+  const reason =
+    reasons.find((text) => text !== undefined && text !== "Completed") ?? unschedulable(pod)?.reason;
   return reason === undefined ? phase : `${phase} (${reason})`;
+}
+
+function unschedulable(pod: Pod) {
+  return pod.status?.conditions?.find(({ type, status }) => type === "PodScheduled" && status === "False");
 }
 
 /** What is known of the load and of what comes before and after it. */

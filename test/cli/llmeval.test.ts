@@ -670,7 +670,7 @@ test("credentials: of a file beside the kubeconfig, and of a program that makes 
 });
 
 test("limits and refusals end with what was missing", async () => {
-  const { server, faults, jobs } = await fakeCluster();
+  const { server, faults, jobs, pods } = await fakeCluster();
   const away = llmeval(["t0", ...common(1)], kubeconfig("http://127.0.0.1:9"));
   const other = llmeval(
     ["results", "--namespace", "none", ...common(1).slice(2), "--output", temporaryFolder()],
@@ -678,6 +678,10 @@ test("limits and refusals end with what was missing", async () => {
   );
   const texts = [(await away).stderr, (await other).stderr];
   jobs.push(job("gate", [], 1));
+  texts.push((await llmeval(["t0", ...common(1)], kubeconfig(server.url))).stderr);
+  const message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available.";
+  const conditions = [{ type: "PodScheduled", status: "False", reason: "Unschedulable", message }];
+  pods.push(jobPod("gate", { phase: "Pending", conditions }));
   texts.push((await llmeval(["t0", ...common(1)], kubeconfig(server.url))).stderr);
   faults.push(
     ...Array.from({ length: 20 }, () => ({
@@ -693,6 +697,8 @@ test("limits and refusals end with what was missing", async () => {
     error: timed out after 1 s waiting for the results of smoke-r1-3f9ac2: not there yet: http://127.0.0.1:PORT results reader of namespace none: smoke-r1-3f9ac2/manifest.json answered 404: /api/v1/namespaces/none/services/http:results:8080/proxy/smoke-r1-3f9ac2/manifest.json not found
     gate: no pod yet; pods: none
     error: timed out after 1 s waiting for T0 of smoke-r1-3f9ac2: gate: no pod yet; pods: none
+    gate: pod Pending (Unschedulable): 0/1 nodes are available: 1 Insufficient cpu; pods: 1 Pending (Unschedulable)
+    error: timed out after 1 s waiting for T0 of smoke-r1-3f9ac2: gate: pod Pending (Unschedulable): 0/1 nodes are available: 1 Insufficient cpu; pods: 1 Pending (Unschedulable)
     refused: http://127.0.0.1:PORT results reader of namespace exp-smoke: smoke-r1-3f9ac2/timeline.json answered 403: services is forbidden
     error: the API server refuses: http://127.0.0.1:PORT results reader of namespace exp-smoke: smoke-r1-3f9ac2/timeline.json answered 403: services is forbidden; check the kubeconfig's user and its rights
     "
