@@ -67,10 +67,8 @@ tools: .tools/node engine .tools/k3s
 # A Go module of ours has a build.sh that leaves its programs in $OUT. The Go version is an argument so that the
 # cache tells builds of different compilers apart. go.sum pins every hash; the public checksum database does not
 # know all of these modules.
-export GOFLAGS := -mod=readonly -trimpath -buildvcs=false
-export GONOSUMDB := *
-export GOTOOLCHAIN := local
-export CGO_ENABLED := 0
+include lab/go.env
+export GOFLAGS GONOSUMDB GOTOOLCHAIN CGO_ENABLED
 go_build = $(step) $</build.sh $(shell go env GOVERSION)
 
 .tools/node: lab/toolchain/node lab/toolchain/node.sh FORCE | debian

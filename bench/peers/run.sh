@@ -21,7 +21,7 @@ done
   exit 1
 }
 
-export GOFLAGS='-mod=readonly -trimpath -buildvcs=false' GONOSUMDB='*' GOTOOLCHAIN=local CGO_ENABLED=0
+while IFS='=' read -r name value; do export "$name=$value"; done <lab/go.env
 lab/step peers-stub bench/peers/stub bench/peers/build.sh -- bench/peers/build.sh "$(go env GOVERSION)"
 for peer in guidellm aiperf inference-perf vllm; do
   requirements=bench/peers/requirements-$peer.txt
