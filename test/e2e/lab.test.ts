@@ -1,7 +1,7 @@
 // The whole product on the lab, from nothing to nothing: hosts, the cluster stack, experiment stacks, and their removal.
 // The tests are one story: each goes on where the one before it ended, but for those that run side by side. Needs the
 // tools of `lab/with-tools`, and root.
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -11,11 +11,11 @@ import type { Summary } from "../../workloads/collector/summary.ts";
 import type { Verdicts } from "../../workloads/collector/verdicts.ts";
 import type { Manifest, Quality, RequestRow, Timeline } from "../../workloads/shared/rows.ts";
 import { describeForCi } from "./ci-account.ts";
+import { labDirectory, labRemains, labState } from "./lab-state.ts";
 import { logLines, sendSpan, targets, unknownMetrics, wrongAnswers } from "./platform.ts";
 import { rbacCases, rbacOfCases } from "./rbac-cases.ts";
 import { playStepByStep } from "./step-by-step.ts";
 import {
-  commandOf,
   type Host,
   hostState,
   hosts,
@@ -31,11 +31,9 @@ import {
 } from "./support.ts";
 import { chatOnce } from "./support-browser.ts";
 
-const labDirectory = process.env["LLMEVAL_LAB"] ?? "/var/lib/llmeval-lab";
-const bridge = "llmeval0";
 const requestsOfSmoke = 60;
-/** What is in no state, no log and no result: keys, and the kubeconfig that holds one. */
-const secretText = /PRIVATE KEY|client-key-data/;
+/** What is in no state, no log and no result: keys, the kubeconfig that holds one, and tokens. */
+const secretText = /PRIVATE KEY|client-key-data|eyJhbGciOi/;
 /** Checks that fail where something else keeps the machine busy: that is what they are for, and no defect of ours. */
 const checksOfTheMachine = new Set(["lag-p99-ms", "sent-rate-share", "targets-up-share"]);
 const off = { mode: "off", reason: "switched off in the cluster's configuration" };
@@ -64,36 +62,6 @@ interface Pod extends Named {
       readonly state: { readonly running?: { readonly startedAt: string } };
     }[];
   };
-}
-
-/** The pids of the lab's processes and when its facts were last written. */
-function labState(): Record<string, string> {
-  const facts = readdirSync(join(repository, ".lab"), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(repository.length + 1));
-  const pids = readdirSync(join(labDirectory, "run")).filter((file) => file.endsWith(".pid"));
-  return Object.fromEntries([
-    ...facts.map((file) => [file, String(statSync(join(repository, file)).mtimeMs)]),
-    ...pids.map((file) => [file, readFileSync(join(labDirectory, "run", file), "utf8").trim()]),
-  ]);
-}
-
-/** What there is of a lab on this machine; empty when there is none. */
-function labRemains(): string[] {
-  const processes = readdirSync("/proc").filter((pid) => commandOf(pid).includes(`${labDirectory}/`));
-  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "")
-    .filter((path) => path.startsWith(`${labDirectory}/`));
-  const groups = readdirSync("/sys/fs/cgroup").map((controller) =>
-    join("/sys/fs/cgroup", controller, "llmeval-lab"),
-  );
-  const paths = [labDirectory, join(repository, ".lab"), join("/sys/class/net", bridge), ...groups];
-  return [
-    ...processes.map((pid) => `process ${pid}`),
-    ...mounts,
-    ...paths.filter((path) => existsSync(path)),
-  ];
 }
 
 async function pods(): Promise<readonly Pod[]> {
