@@ -3,12 +3,7 @@
 import * as path from "node:path";
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import {
-  addressOf,
-  type Capability,
-  toCapabilities,
-  toEndpoints,
-} from "../components/cluster/capabilities.ts";
+import { addressOf, toCapabilities, toEndpoints } from "../components/cluster/capabilities.ts";
 import { ChaosMesh } from "../components/cluster/chaos-mesh.ts";
 import { chartsOf } from "../components/cluster/charts/chart.ts";
 import { ensureCharts } from "../components/cluster/charts/charts-cache.ts";
@@ -31,25 +26,11 @@ import { OpenTelemetry } from "../components/cluster/observability/opentelemetry
 import type { ScrapedPart } from "../components/cluster/observability/platform-jobs.ts";
 import { Prometheus, prometheusUrl } from "../components/cluster/observability/prometheus.ts";
 import { Rbac, toOperators } from "../components/cluster/rbac.ts";
-import type { Subject } from "../components/cluster/rbac-rules.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";
+import type { ClusterOutputs } from "./cluster-outputs.ts";
 import { checkStackKeys, readClusterConfig } from "./cluster-settings.ts";
 import { describedCluster, existingCluster } from "./existing-cluster.ts";
-
-export interface ClusterOutputs {
-  readonly kubeconfig: pulumi.Output<string>;
-  /** Addresses: the API server's for users, all others inside the cluster. */
-  readonly endpoints: Readonly<Record<string, pulumi.Input<string>>>;
-  readonly capabilities: Readonly<Record<string, Capability>>;
-  readonly storageClass: string;
-  readonly images: Images;
-  readonly accelerators: Readonly<Record<string, number>>;
-  /** Who may run experiments, where the cluster has roles for people. */
-  readonly operators?: readonly Subject[];
-  /** Passwords by part; absent where a part is off or asks for none. */
-  readonly passwords: Readonly<Record<string, pulumi.Output<string> | undefined>>;
-}
 
 /** Builds the stack and returns its outputs. Paths in the configuration are relative to the project's folder. */
 export async function clusterStack(

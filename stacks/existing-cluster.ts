@@ -9,7 +9,7 @@ import type { Subject } from "../components/cluster/rbac-rules.ts";
 import { parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";
-import type { ClusterOutputs } from "./cluster.ts";
+import type { ClusterOutputs } from "./cluster-outputs.ts";
 
 interface ExistingCluster {
   readonly kubeconfig: pulumi.Output<string>;
