@@ -29,7 +29,7 @@ import { Rbac, toOperators } from "../components/cluster/rbac.ts";
 import { UserError } from "../components/errors.ts";
 import type { Images } from "../components/versions.ts";
 import type { ClusterOutputs } from "./cluster-outputs.ts";
-import { checkStackKeys, readClusterConfig } from "./cluster-settings.ts";
+import { checkStackKeys, readClusterConfig, readRegistryPasswords } from "./cluster-settings.ts";
 import { describedCluster, existingCluster } from "./existing-cluster.ts";
 
 /** Builds the stack and returns its outputs. Paths in the configuration are relative to the project's folder. */
@@ -293,6 +293,7 @@ function installCluster(name: string, file: string, config: ClusterConfig, conte
     clusterName: name,
     config: config.k3s,
     ...given("token", new pulumi.Config("llmeval").getSecret("k3sToken")),
+    ...given("registryPasswords", readRegistryPasswords(config, file)),
     ...given("storageClass", bringsClass ? k3sStorageClass : undefined),
     context,
   });

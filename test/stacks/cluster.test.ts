@@ -1,7 +1,9 @@
 // The whole cluster stack under Pulumi's mock engine.
 
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { parse, stringify } from "yaml";
 import { clusterStack } from "../../stacks/cluster.ts";
 import { record } from "../support/record.ts";
 import { temporaryProject } from "./project.ts";
@@ -308,6 +310,41 @@ test("with the lab's files the server is installed with pinned key, checked bina
   expect(JSON.stringify(server?.inputs["stdin"])).toContain("TOKEN='generated-k3s-token'");
   const images = (outputs as { images: Record<string, string> }).images;
   expect(images["prometheus"]).toBe(`10.89.77.1:5000/prometheus@sha256:${"b".repeat(64)}`);
+});
+
+test("passwords of registries are secrets of the stack, and go to the hosts by stdin only", async () => {
+  const registries = {
+    mirrors: { "docker.io": { endpoint: ["https://cache.example.org"] } },
+    configs: { "cache.example.org": { username: "puller" } },
+  };
+  const lab = parse(readFileSync("configs/clusters/lab.yaml", "utf8"));
+  const own = stringify({ ...lab, k3s: { ...lab.k3s, registries } });
+  const project = temporaryProject({ ...labFiles, "configs/clusters/own.yaml": own });
+  const run = (passwords: Record<string, string>) =>
+    record(() => clusterStack(project), {
+      config: { ...dev, "llmeval:cluster": "own", ...passwords },
+      stack: "dev",
+      preview: false,
+    });
+  const { resources } = await run({ "llmeval:registryPasswords": '{"cache.example.org":"pass-of-puller"}' });
+  const server = resources.find(({ name }) => name === "k3s-server-1");
+  expect(JSON.stringify(server?.inputs["create"])).not.toMatch(/pass-of-puller|REGISTRIES/);
+  expect(JSON.stringify(server?.inputs["stdin"])).toContain("password: pass-of-puller");
+
+  const errorOf = (passwords: Record<string, string>): Promise<string> =>
+    run(passwords).then(
+      () => "none",
+      (error: Error) => error.message,
+    );
+  expect(
+    await errorOf({ "llmeval:registryPasswords": '{"cache.example.com":"hush"}' }),
+  ).toMatchInlineSnapshot(`
+    "Pulumi.dev.yaml: passwords of registries
+      - llmeval:registryPasswords: no password for cache.example.org, which has a user in configs/clusters/own.yaml
+      - llmeval:registryPasswords: cache.example.com has no username in k3s.registries.configs of configs/clusters/own.yaml
+    give all of them by: pulumi config set --secret llmeval:registryPasswords '{"HOST[:PORT]":"PASSWORD"}'"
+  `);
+  expect(await errorOf({ "llmeval:registryPasswords": "hush" })).toMatchInlineSnapshot(`"llmeval:registryPasswords is not a JSON object of texts: {"HOST[:PORT]":"PASSWORD"}"`);
 });
 
 test("faults may act on the entry where the cluster has both parts", async () => {

@@ -75,6 +75,19 @@ const registriesSchema = z.strictObject({
       rewrite: z.record(z.string(), z.string()).optional(),
     }),
   ),
+  /** How a registry, or one of these addresses, is reached: host[:port] to its user and certificate. */
+  configs: z
+    .record(
+      z.string(),
+      z.strictObject({
+        /** The password is a secret of the stack: `llmeval:registryPasswords`. */
+        username: z.string().min(1).optional(),
+        /** Certificate of the authority that signed the registry's, on the hosts. */
+        caFile: z.string().startsWith("/").optional(),
+        insecureSkipVerify: z.boolean().optional(),
+      }),
+    )
+    .optional(),
 });
 
 export const k3sSchema = z

@@ -78,9 +78,24 @@ function toTlsSans(config: K3sConfig): string[] {
   return [...new Set([...addresses, ...api, ...config.tlsSans])];
 }
 
-/** The text of /etc/rancher/k3s/registries.yaml; empty when there are no mirrors. */
-export function toRegistries(config: K3sConfig): string {
-  return config.registries === undefined ? "" : toYaml(config.registries);
+/** The text of /etc/rancher/k3s/registries.yaml, with the passwords by host[:port]; empty when there are no mirrors. */
+export function toRegistries(
+  { registries }: Pick<K3sConfig, "registries">,
+  passwords: Readonly<Record<string, string>> = {},
+): string {
+  if (registries === undefined) return "";
+  const { mirrors, configs } = registries;
+  if (configs === undefined) return toYaml({ mirrors });
+  const hosts = Object.entries(configs).map(([host, { username, caFile, insecureSkipVerify }]) => [
+    host,
+    {
+      ...(username === undefined ? {} : { auth: { username, password: passwords[host] } }),
+      ...(caFile === undefined && insecureSkipVerify === undefined
+        ? {}
+        : { tls: { ca_file: caFile, insecure_skip_verify: insecureSkipVerify } }),
+    },
+  ]);
+  return toYaml({ mirrors, configs: Object.fromEntries(hosts) });
 }
 
 /** The systemd unit; limits above what a host grants are lowered by systemd to what it does grant. */

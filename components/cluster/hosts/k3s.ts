@@ -33,6 +33,8 @@ export interface K3sArgs {
   readonly config: K3sConfig;
   /** Token with which servers join; secret. It cannot be changed later. @default a generated one */
   readonly token?: pulumi.Input<string>;
+  /** Passwords of registries by host[:port]; secret. @default none is asked for one */
+  readonly registryPasswords?: pulumi.Output<Readonly<Record<string, string>>>;
   /** Storage class that must exist before K3s counts as ready. @default none is waited for */
   readonly storageClass?: string;
   /** Where files are and whether this is a preview. */
@@ -175,7 +177,7 @@ export class K3s extends pulumi.ComponentResource {
     host: HostConfig,
     tokens: Tokens,
   ): command.remote.CommandArgs {
-    const { config, storageClass } = this.#args;
+    const { config, storageClass, registryPasswords } = this.#args;
     const connection = this.#connection(host);
     const isServer = role === "server";
     const create = scriptCommand(connection.user, {
@@ -186,7 +188,7 @@ export class K3s extends pulumi.ComponentResource {
       BINARY_URL: config.binary.url,
       BINARY_SHA256: this.#sha256,
       CONFIG: toYaml(toK3sConfig(config, role, host)),
-      REGISTRIES: toRegistries(config),
+      ...(registryPasswords === undefined ? { REGISTRIES: toRegistries(config) } : {}),
       UNIT: toUnit(role),
       WAIT_SECONDS: String(config.readyTimeoutSeconds),
       WAIT_KUBELET: hasDefaultHealthPort(config, host) ? "1" : "0",
@@ -195,16 +197,19 @@ export class K3s extends pulumi.ComponentResource {
       WAIT_STORAGE_CLASS: isServer ? (storageClass ?? "") : "",
       SNAPSHOT: host === this.#first ? "1" : "0",
     });
-    const stdin = pulumi.all([tokens.server, tokens.agent]).apply(([server, agent]) =>
-      scriptInput(
-        {
-          TOKEN: isServer ? server : agent,
-          AGENT_TOKEN: isServer ? agent : "",
-          UNINSTALL: script("k3s-uninstall.sh"),
-        },
-        script("k3s-install.sh"),
-      ),
-    );
+    const stdin = pulumi
+      .all([tokens.server, tokens.agent, registryPasswords])
+      .apply(([server, agent, passwords]) =>
+        scriptInput(
+          {
+            TOKEN: isServer ? server : agent,
+            AGENT_TOKEN: isServer ? agent : "",
+            ...(passwords === undefined ? {} : { REGISTRIES: toRegistries(config, passwords) }),
+            UNINSTALL: script("k3s-uninstall.sh"),
+          },
+          script("k3s-install.sh"),
+        ),
+      );
     return { connection: connection.args, create, stdin, addPreviousOutputInEnv: false };
   }
 

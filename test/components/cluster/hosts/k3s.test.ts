@@ -254,6 +254,29 @@ test("registries.yaml", () => {
   expect(
     toRegistries(k3s({ registries: { mirrors: { "docker.io": { endpoint: ["http://10.0.0.9:5000"] } } } })),
   ).toBe("mirrors:\n  docker.io:\n    endpoint:\n      - http://10.0.0.9:5000");
+  const registries = {
+    mirrors: { "docker.io": { endpoint: ["https://cache.example.org:5000"] } },
+    configs: {
+      "cache.example.org:5000": { username: "puller", caFile: "/etc/ssl/cache.pem" },
+      "other.example.org": { insecureSkipVerify: true },
+    },
+  };
+  expect(toRegistries(k3s({ registries }), { "cache.example.org:5000": "pass" })).toMatchInlineSnapshot(`
+    "mirrors:
+      docker.io:
+        endpoint:
+          - https://cache.example.org:5000
+    configs:
+      cache.example.org:5000:
+        auth:
+          username: puller
+          password: pass
+        tls:
+          ca_file: /etc/ssl/cache.pem
+      other.example.org:
+        tls:
+          insecure_skip_verify: true"
+  `);
 });
 
 test("the agent's unit", () => {
