@@ -6,8 +6,9 @@ import { type ChartRef, charts, chartsFolder, chartsOf } from "../components/clu
 import { lockFile } from "../components/cluster/charts/chart-lock.ts";
 import { pullCharts } from "../components/cluster/charts/charts-cache.ts";
 import { clusterConfigSchema } from "../components/cluster/config.ts";
-import { didYouMean, parseConfigFile } from "../components/config-problems.ts";
+import { parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { didYouMean } from "../components/spelling.ts";
 
 /** What `llmeval charts` was asked to do. */
 export interface ChartsArgs {

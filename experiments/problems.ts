@@ -1,8 +1,9 @@
 // Turns everything that is wrong with an experiment's definition into one UserError: file, key, value, allowed values, remedy.
 
 import type * as z from "zod";
-import { didYouMean, formatPath, nearest } from "../components/config-problems.ts";
+import { formatPath } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { didYouMean, nearest } from "../components/spelling.ts";
 
 /** One thing that is wrong. */
 export interface Problem {

@@ -1,6 +1,6 @@
 // Reads the `llmeval:` keys of an experiment's stack from the stack's configuration map.
 
-import { didYouMean } from "../components/config-problems.ts";
+import { didYouMean } from "../components/spelling.ts";
 import type { CellChoice } from "./cells.ts";
 import type { Problem } from "./problems.ts";
 import type { Layer } from "./resolve.ts";

@@ -1,8 +1,9 @@
 // A suite: many experiments from one file. Its shape, and how a matrix and a list become cases with names and overrides.
 
 import * as z from "zod";
-import { didYouMean, formatPath } from "../components/config-problems.ts";
+import { formatPath } from "../components/config-problems.ts";
 import { contentHash } from "../components/naming.ts";
+import { didYouMean } from "../components/spelling.ts";
 
 type Tree = Readonly<Record<string, unknown>>;
 

@@ -5,8 +5,9 @@ import * as path from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import * as z from "zod";
 import { type ClusterConfig, clusterConfigSchema, withoutHosts } from "../components/cluster/config.ts";
-import { didYouMean, parseConfig, parseConfigFile } from "../components/config-problems.ts";
+import { parseConfig, parseConfigFile } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { didYouMean } from "../components/spelling.ts";
 
 /** Every `llmeval:` key of a cluster's stack, with what it is for. */
 const stackKeys: Readonly<Record<string, string>> = {

@@ -1,8 +1,8 @@
 // Chooses the program of a stack by its configuration key `llmeval:kind`.
 
 import * as pulumi from "@pulumi/pulumi";
-import { didYouMean } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { didYouMean } from "../components/spelling.ts";
 
 // Loaded on demand: a preview of one kind does not pay for the code of the other. Each kind checks its own keys.
 const programs: Readonly<Record<string, () => Promise<unknown>>> = {

@@ -2,8 +2,9 @@
 
 import * as fs from "node:fs";
 import * as z from "zod";
-import { nearest, parseConfig } from "../config-problems.ts";
+import { parseConfig } from "../config-problems.ts";
 import { UserError } from "../errors.ts";
+import { nearest } from "../spelling.ts";
 import { images as defaultImages, type Images } from "../versions.ts";
 
 /** Where the references come from and how to treat a missing file. */

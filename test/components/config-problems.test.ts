@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import * as z from "zod";
-import { formatPath, nearest, parseConfig, parseYaml } from "../../components/config-problems.ts";
+import { formatPath, parseConfig, parseYaml } from "../../components/config-problems.ts";
 
 const schema = z
   .strictObject({
@@ -80,13 +80,6 @@ test("YAML errors name file, line and column", () => {
       - Map keys must be unique at line 2, column 1
       - Flow sequence in block collection must be sufficiently indented and end with a ] at line 3, column 5]
   `);
-});
-
-test("the nearest name is offered only when it is near", () => {
-  expect(nearest("adress", ["address", "port"])).toBe("address");
-  expect(nearest("prot", ["address", "port"])).toBe("port");
-  expect(nearest("x", ["y"])).toBeUndefined();
-  expect(nearest("nonsense", ["address", "port"])).toBeUndefined();
 });
 
 test("paths read like code", () => {

@@ -344,7 +344,9 @@ test("passwords of registries are secrets of the stack, and go to the hosts by s
       - llmeval:registryPasswords: cache.example.com has no username in k3s.registries.configs of configs/clusters/own.yaml
     give all of them by: pulumi config set --secret llmeval:registryPasswords '{"HOST[:PORT]":"PASSWORD"}'"
   `);
-  expect(await errorOf({ "llmeval:registryPasswords": "hush" })).toMatchInlineSnapshot(`"llmeval:registryPasswords is not a JSON object of texts: {"HOST[:PORT]":"PASSWORD"}"`);
+  expect(await errorOf({ "llmeval:registryPasswords": "hush" })).toMatchInlineSnapshot(
+    `"llmeval:registryPasswords is not a JSON object of texts: {"HOST[:PORT]":"PASSWORD"}"`,
+  );
 });
 
 test("faults may act on the entry where the cluster has both parts", async () => {
