@@ -3,6 +3,7 @@
 import type * as z from "zod";
 import { formatPath } from "../components/config-problems.ts";
 import { UserError } from "../components/errors.ts";
+import { definition, keysAt, show, valueAt } from "../components/schema-walk.ts";
 import { didYouMean, nearest } from "../components/spelling.ts";
 
 /** One thing that is wrong. */
@@ -49,7 +50,7 @@ export function schemaProblems(
         },
       ];
     }
-    const known = keysAt(schema, issue.path, value);
+    const known = keysAt(schema, value, issue.path);
     return issue.keys.map((key) => {
       const hint = nearest(key, known);
       const remedy = hint === undefined ? "remove it" : `did you mean "${hint}"?`;
@@ -111,25 +112,6 @@ function typeName(type: string): string {
   );
 }
 
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (current, key) =>
-      current !== null && typeof current === "object"
-        ? (current as Record<PropertyKey, unknown>)[key]
-        : undefined,
-    value,
-  );
-}
-
-function definition(schema: z.core.$ZodType): z.core.$ZodTypes["_zod"]["def"] {
-  return (schema as z.core.$ZodTypes)._zod.def;
-}
-
 /** Without what only says that a value may be absent. */
 function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
   const def = definition(schema);
@@ -178,10 +160,4 @@ function branchAt(schema: z.core.$ZodType | undefined, value: unknown): z.core.$
     const inner = definition(option);
     return inner.type === "object" && inner.shape[discriminator]?._zod.values?.has(tag) === true;
   });
-}
-
-function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[], value: unknown): string[] {
-  const at = schemaAt(schema, path, value);
-  const def = at === undefined ? undefined : definition(at);
-  return def?.type === "object" ? Object.keys(def.shape) : [];
 }
