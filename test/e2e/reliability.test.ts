@@ -37,10 +37,12 @@ const common = {
   timeouts: { serviceReadySeconds: 600, gateSeconds: 300, collectSeconds: 120 },
   // Both fit on the host at once.
   resources: {
-    head: { cpu: "200m" },
+    head: { cpu: "100m" },
     worker: { cpu: "200m" },
-    load: { cpu: "150m" },
-    collector: { cpu: "50m" },
+    load: { cpu: "100m" },
+    gate: { cpu: "20m" },
+    collector: { cpu: "20m" },
+    conductor: { cpu: "20m" },
   },
 };
 const experiments = {
